@@ -12,11 +12,23 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    **dict.fromkeys(("Finish", "Group", "Problem", "Request", "Rollout", "Status", "Verdict"), "rlvr.types"),
+    **dict.fromkeys(
+        ("Finish", "Group", "Problem", "Request", "Rollout", "Status", "Verdict"), "rlvr.types"
+    ),
     **dict.fromkeys(("SafetyStop", "UserError"), "rlvr.errors"),
 }
 
-__all__ = ["Finish", "Group", "Problem", "Request", "Rollout", "SafetyStop", "Status", "UserError", "Verdict"]
+__all__ = [
+    "Finish",
+    "Group",
+    "Problem",
+    "Request",
+    "Rollout",
+    "SafetyStop",
+    "Status",
+    "UserError",
+    "Verdict",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,5 +18,11 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UserError:
     """`no advantage called 'grop', did you mean 'grpo'?`, with the known words where none is near."""
     names = sorted(set(known))
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}" if names else "there are none"
+    hint = (
+        f"did you mean '{near[0]}'?"
+        if near
+        else f"known: {', '.join(names)}"
+        if names
+        else "there are none"
+    )
     return UserError(f"no {kind} called '{word}', {hint}")

@@ -36,8 +36,10 @@ GROUPS: dict[str, str] = {
     "task": "rlvr.tasks",
     "sampler": "rlvr.samplers",
     "verifier": "rlvr.verifiers",
-    **{stage: "rlvr.advantage" if stage == "advantage" else f"rlvr.{stage}"
-       for stage in ("budget", "filter", "advantage", "select", "clip", "aggregate", "kl")},
+    **{
+        stage: "rlvr.advantage" if stage == "advantage" else f"rlvr.{stage}"
+        for stage in ("budget", "filter", "advantage", "select", "clip", "aggregate", "kl")
+    },
 }
 
 
@@ -81,14 +83,21 @@ def load(stage: str, name: str) -> Plugin:
         try:
             target = point.load()
         except Exception as error:
-            raise UserError(f"{stage} '{name}' ({point.value}) does not load: {_brief(error)}") from error
+            raise UserError(
+                f"{stage} '{name}' ({point.value}) does not load: {_brief(error)}"
+            ) from error
         owner = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
         return Plugin(name, target, f"entry point{owner}", point.value)
     if ":" in name:
         place, attribute = name.rsplit(":", 1)
         if place.endswith(".py"):
             path = Path(place).expanduser().resolve()
-            return Plugin(name, _attribute(f"{path}:{attribute}", stage), f"file {place}", f"{path}:{attribute}")
+            return Plugin(
+                name,
+                _attribute(f"{path}:{attribute}", stage),
+                f"file {place}",
+                f"{path}:{attribute}",
+            )
         return Plugin(name, _attribute(name, stage), f"module {place}", name)
     raise unknown(stage, name, names(stage))
 

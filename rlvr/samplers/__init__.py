@@ -1,0 +1,3 @@
+"""See the folder name: one plug-in a file."""
+
+BUILTIN: dict[str, str] = {}

@@ -1,0 +1,215 @@
+"""Settings: defaults, then a TOML recipe, then flags. Every value knows where it came from.
+
+A *section* is a frozen dataclass of plain settings (`--checkpoint.every 5`); the section "" holds the top-level ones
+(`--steps 60`). A *stage* is a plug-in chosen by name whose fields are its settings (`--advantage bnpo --advantage.eps 0`).
+pydantic converts and checks single values; this file only merges, remembers origins and words the errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import tomli_w
+
+from rlvr import registry
+from rlvr.errors import UserError, unknown
+
+ORIGINS = ("default", "recipe", "flag", "derived")
+
+
+@dataclass(frozen=True)
+class Value:
+    """A setting as resolved, and where it came from."""
+
+    value: Any
+    origin: str  # one of ORIGINS
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A chosen plug-in with its settings checked but nothing built yet."""
+
+    name: str
+    origin: str
+    plugin: registry.Plugin
+    settings: Mapping[str, Value]
+
+    @property
+    def explicit(self) -> bool:
+        """Chosen by the user, in a recipe or by a flag."""
+        return self.origin in ("recipe", "flag")
+
+    def given(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        return {key: value.value for key, value in self.settings.items()}
+
+    def build(self, **derived: Any) -> Any:
+        """The plug-in itself; `derived` fills settings that come from the rest of the run."""
+        if not dataclasses.is_dataclass(self.plugin.target):
+            return self.plugin.target
+        try:
+            return self.plugin.target(**{**self.given(), **derived})
+        except ValueError as error:
+            raise UserError(f"{self.name}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """All settings of a command."""
+
+    sections: Mapping[str, Mapping[str, Value]]
+    stages: Mapping[str, Stage]
+
+    def section(self, name: str, kind: type[Any]) -> Any:
+        return kind(**{key: value.value for key, value in self.sections[name].items()})
+
+    def to_toml(self) -> str:
+        """The settings as a recipe that says the same again, each line with its origin as a comment."""
+        lines = [_line(key, value) for key, value in self.sections.get("", {}).items()]
+        for name, values in self.sections.items():
+            if name:
+                lines += ["", f"[{name}]", *(_line(key, value) for key, value in values.items())]
+        for name, stage in self.stages.items():
+            lines += ["", f"[{name}]", _line("name", Value(stage.name, stage.origin))]
+            lines += [_line(key, value) for key, value in stage.settings.items()]
+        return "\n".join(lines) + "\n"
+
+
+def _line(key: str, value: Value) -> str:
+    if value.value is None:
+        return f"# {key} is not set  # {value.origin}"
+    plain = str(value.value) if isinstance(value.value, Path) else value.value
+    plain = list(plain) if isinstance(plain, tuple) else plain
+    return f"{tomli_w.dumps({key: plain}).rstrip()}  # {value.origin}"
+
+
+def flags_to_tree(tokens: Sequence[str]) -> dict[str, Any]:
+    """`--a b --c.d=e` as {"a": {"name": "b"}, "c": {"d": "e"}}; a flag without a value is "true"."""
+    tree: dict[str, Any] = {}
+    position = 0
+    while position < len(tokens):
+        token = tokens[position]
+        position += 1
+        if not token.startswith("--") or len(token) < 3:
+            raise UserError(f"'{token}' is neither a flag nor the value of one")
+        key, equals, value = token[2:].partition("=")
+        if not equals:
+            has_value = position < len(tokens) and not tokens[position].startswith("--")
+            value = tokens[position] if has_value else "true"
+            position += has_value
+        stage, _, field = key.replace("-", "_").partition(".")
+        where = tree.setdefault(stage, {})
+        where[field or "name"] = value
+    return tree
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """A TOML file as the same tree."""
+    try:
+        raw = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"no recipe {path}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"recipe {path}: {error}") from error
+    return {
+        key: value if isinstance(value, dict) else {"name": value} for key, value in raw.items()
+    }
+
+
+def resolve(
+    stages: Mapping[str, str],
+    sections: Mapping[str, type[Any]],
+    *,
+    recipe: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    derived: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Resolved:
+    """Merge and check. `stages` maps each stage to its default name. Raises UserError in one line.
+
+    `derived` is a tree as well: values that other choices imply. They stand above defaults and below the user's word.
+    """
+    layers = (("derived", derived or {}), ("recipe", recipe or {}), ("flag", flags or {}))
+    top = {field.name for field in dataclasses.fields(sections[""])} if "" in sections else set()
+    allowed = [*stages, *(name for name in sections if name), *top]
+    for origin, layer in layers:
+        for key in layer:
+            if key not in allowed:
+                raise unknown("flag" if origin == "flag" else "setting", key, allowed)
+    found: dict[str, dict[str, Value]] = {}
+    for name, kind in sections.items():
+        given = {
+            field: (origin, value)
+            for origin, layer in layers
+            for field, value in (
+                {key: layer[key]["name"] for key in top if key in layer and "name" in layer[key]}
+                if not name
+                else layer.get(name, {})
+            ).items()
+        }
+        found[name] = settings(kind, given, name)
+    chosen = {name: _stage(name, default, layers) for name, default in stages.items()}
+    return Resolved(found, chosen)
+
+
+def _stage(stage: str, default: str, layers: Sequence[tuple[str, Mapping[str, Any]]]) -> Stage:
+    name, origin = default, "default"
+    given: dict[str, tuple[str, Any]] = {}
+    for source, layer in layers:
+        for field, value in layer.get(stage, {}).items():
+            if field == "name":
+                if str(value) != name:
+                    given = {}  # settings of another plug-in do not carry over
+                name, origin = str(value), source
+            else:
+                given[field] = (source, value)
+    plugin = registry.load(stage, name)
+    return Stage(name, origin, plugin, settings(plugin.target, given, stage))
+
+
+def settings(kind: Any, given: Mapping[str, tuple[str, Any]], prefix: str) -> dict[str, Value]:
+    """Every field of dataclass `kind` with its value and origin. A function has no settings."""
+    path = f"{prefix}." if prefix else ""
+    if not dataclasses.is_dataclass(kind):
+        for field in given:
+            raise UserError(f"--{path}{field}: a plain function has no settings")
+        return {}
+    hints = typing.get_type_hints(kind)
+    known = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    for field in given:
+        if field not in known:
+            raise unknown(f"setting of {prefix or 'the run'}", field, known)
+    values: dict[str, Value] = {}
+    for name, field in known.items():
+        if name in given:
+            origin, raw = given[name]
+            values[name] = Value(convert(raw, hints[name], f"{path}{name}"), origin)
+        elif field.default is not dataclasses.MISSING:
+            values[name] = Value(field.default, "default")
+        elif field.default_factory is not dataclasses.MISSING:
+            values[name] = Value(field.default_factory(), "default")
+        else:
+            raise UserError(f"--{path}{name} must be given")
+    return values
+
+
+def convert(raw: Any, hint: Any, path: str) -> Any:
+    """One value from a flag or a recipe as the type its field declares. `1,2` is a sequence; `none` is None."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(raw, str):
+        if type(None) in options and raw.lower() == "none":
+            return None
+        if any(typing.get_origin(option) in (tuple, list) for option in options):
+            raw = [part for part in raw.split(",") if part]
+    try:
+        return pydantic.TypeAdapter(hint).validate_python(raw)
+    except pydantic.ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise UserError(f"--{path} {raw!r}: {reason[0].lower()}{reason[1:]}") from None
