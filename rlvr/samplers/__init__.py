@@ -1,3 +1,5 @@
-"""See the folder name: one plug-in a file."""
+"""Where responses come from: one engine a file, all with the same interface (`sampler.py`)."""
 
-BUILTIN: dict[str, str] = {}
+BUILTIN: dict[str, str] = {
+    "transformers": "rlvr.samplers.transformers:Transformers",
+}
