@@ -1,0 +1,75 @@
+"""Estimator x selection x aggregation: one weight a token, fixed for the whole optimiser step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rlvr.advantage.estimate import Estimate, Estimator
+from rlvr.advantage.scores import Scores
+from rlvr.advantage.select.selection import Selector
+from rlvr.errors import UserError
+
+
+class Aggregator(Protocol):
+    """Scores with the kept responses valid, kept tokens [T] bool, to a scale [T] >= 0."""
+
+    def __call__(self, scores: Scores, tokens: Tensor, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the loss is told: `weight = advantage[response] * scale`, its sign the direction."""
+
+    advantage: Tensor  # [N] float64
+    kept: Tensor  # [N] bool
+    scale: Tensor  # [T] float64, >= 0, 0 on dropped tokens
+    weight: Tensor  # [T] float32
+    report: Mapping[str, Mapping[str, Any]]
+
+
+def weigh(
+    scores: Scores,
+    estimator: Estimator,
+    select: Selector,
+    aggregate: Aggregator,
+    progress: float = 1.0,
+    keep: Tensor | None = None,
+) -> Weights:
+    """The weights of one step.
+
+    `keep` [Q] bool is the word of the filter; `progress` in [0, 1] drives schedules.
+
+    Raises UserError when a stage gives numbers of the wrong shape or not finite.
+    """
+    filtered = scores if keep is None else scores.keeping(keep[scores.group])
+    seen = scores if getattr(estimator, "before_filter", False) else filtered
+    estimate = estimator(seen)
+    if not isinstance(estimate, Estimate):
+        estimate = Estimate(estimate)
+    advantage = _checked(estimate.values, len(scores.reward), estimator)
+    advantage = torch.where(filtered.valid, advantage, 0.0)
+    selection = select(replace(filtered, unit=estimate.unit), advantage, progress)
+    kept = selection.keep & filtered.valid
+    tokens = selection.tokens & kept[scores.response]
+    scale = _checked(aggregate(filtered.keeping(kept), tokens), len(tokens), aggregate)
+    return Weights(
+        advantage=advantage,
+        kept=kept,
+        scale=scale,
+        weight=(advantage[scores.response] * scale).to(torch.float32),
+        report={"advantage": estimate.report, "select": selection.report},
+    )
+
+
+def _checked(values: Tensor, size: int, stage: object) -> Tensor:
+    name = getattr(stage, "__name__", type(stage).__name__)
+    if values.shape != (size,):
+        raise UserError(f"{name} gave shape {list(values.shape)} where [{size}] was due")
+    if not bool(values.isfinite().all()):
+        raise UserError(f"{name} gave a number that is not finite")
+    return values.to(torch.float64)
