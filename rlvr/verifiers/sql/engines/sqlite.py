@@ -1,0 +1,216 @@
+"""SQLite: a private image in memory (large files: read-only and immutable), an authoriser, limits.
+
+Not covered: a step inside one long instruction (a huge LIKE or replace) is not interrupted from
+here; the parent kills the process. Files over `IMAGE_BYTES` are read in place, so they must not
+change while they are judged with.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+from rlvr.verifiers.sql import clock, snapshot
+from rlvr.verifiers.sql.engines import Job, Refused, Reply, size
+from rlvr.verifiers.sql.engines.perturb import perturb
+
+IMAGE_BYTES = 48 << 20  # a database up to this size is copied into memory
+KEPT_BYTES = 128 << 20  # images kept open for the next query on them
+INSTRUCTIONS = 20_000  # between two looks at the clock: about a millisecond
+TEXT_BYTES = 16 << 20  # the longest string or blob inside a query
+
+_DENIED = """
+changes edit fsdir fts3_tokenizer last_insert_rowid load_extension random randomblob readfile
+sqlite_log sqlite_offset total_changes writefile zeroblob
+"""
+DENIED_FUNCTIONS = frozenset(_DENIED.split())
+_DENIED_TABLES = ("sqlite_", "pragma_", "dbstat", "sqlite_dbpage", "bytecode", "tables_used")
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_LENGTH: TEXT_BYTES,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 200_000,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 500,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 2_000,
+    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 0,
+}
+_Key = tuple[object, ...]
+
+
+@dataclass
+class Opened:
+    """A connection and what its authoriser has refused since the job began."""
+
+    connection: sqlite3.Connection
+    bytes: int
+    refused: list[str] = field(default_factory=list)
+
+
+class Sqlite:
+    """Runs jobs on SQLite files; keeps recently used images open."""
+
+    def __init__(self, memory_mb: int) -> None:
+        self._heap = memory_mb << 20
+        self._open: OrderedDict[_Key, Opened] = OrderedDict()
+
+    def run(self, job: Job) -> Reply:
+        try:
+            return self._query(self._opened(job), job)
+        except Refused as end:
+            return end.reply
+        except MemoryError:
+            self._open.clear()
+            return Reply("memory", "out of memory")
+
+    def _opened(self, job: Job) -> Opened:
+        path = Path(job.target)
+        timed = clock.mentions_time(job.sql)
+        try:
+            key: _Key = (job.target, snapshot.stamp(path), job.perturb, job.reverse, timed)
+            if key not in self._open:
+                self._open[key] = self._connect(path, job, timed)
+        except (sqlite3.Error, snapshot.Unusable, OSError) as error:
+            raise Refused("database", f"{path.name}: {error}") from error
+        self._open.move_to_end(key)
+        while (
+            len(self._open) > 1 and sum(entry.bytes for entry in self._open.values()) > KEPT_BYTES
+        ):
+            self._open.popitem(last=False)[1].connection.close()
+        return self._open[key]
+
+    def _connect(self, path: Path, job: Job, timed: bool) -> Opened:
+        large = path.stat().st_size > IMAGE_BYTES
+        if large and snapshot.has_log(path):
+            raise Refused("database", f"{path.name}: too large to apply its write-ahead log")
+        if large and job.perturb is not None:
+            raise Refused("unsupported", f"{path.name}: too large to perturb")
+        if large:
+            snapshot.check_journal(path)
+            uri = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+            connection, held = sqlite3.connect(uri, uri=True, isolation_level=None), 0
+        else:
+            image = snapshot.read(path)
+            connection, held = sqlite3.connect(":memory:", isolation_level=None), len(image)
+            if image:
+                connection.deserialize(image)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if job.perturb is not None:
+            perturb(connection, job.perturb)
+        opened = Opened(connection, held + 1)
+        self._guard(opened, job.reverse, timed)
+        return opened
+
+    def _guard(self, opened: Opened, reverse: bool, timed: bool) -> None:
+        connection = opened.connection
+        for pragma in (
+            "query_only=ON",
+            "temp_store=MEMORY",
+            "cell_size_check=ON",
+            f"trusted_schema={'ON' if timed else 'OFF'}",
+            f"hard_heap_limit={self._heap}",
+            f"reverse_unordered_selects={'ON' if reverse else 'OFF'}",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        if timed:
+            clock.stop(connection)
+        for limit, value in _LIMITS.items():
+            connection.setlimit(limit, value)
+        connection.text_factory = _text
+        connection.set_authorizer(partial(_authorise, opened.refused))
+
+    def _query(self, opened: Opened, job: Job) -> Reply:
+        opened.refused.clear()
+        connection = opened.connection
+        end = time.monotonic() + job.seconds
+        connection.set_progress_handler(_past(end), INSTRUCTIONS)
+        cursor = connection.cursor()
+        try:
+            cursor.execute(job.sql)
+            return _fetch(cursor, job)
+        except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
+            raise Refused(*_explain(error, opened.refused, time.monotonic() >= end)) from error
+        finally:
+            cursor.close()
+
+
+def _past(end: float) -> Callable[[], int]:
+    return lambda: int(time.monotonic() >= end)
+
+
+def _fetch(cursor: sqlite3.Cursor, job: Job) -> Reply:
+    rows: list[tuple[object, ...]] = []
+    held = 0
+    while batch := cursor.fetchmany(256):
+        rows += batch
+        held += sum(map(size, batch))
+        if len(rows) > job.max_rows:
+            raise Refused("rows", f"more than {job.max_rows} rows")
+        if held > job.max_bytes:
+            raise Refused("rows", f"more than {job.max_bytes} bytes of rows")
+    return Reply(width=len(cursor.description or ()), rows=rows)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _authorise(
+    refused: list[str],
+    action: int,
+    first: str | None,
+    second: str | None,
+    _database: str | None,
+    _via: str | None,
+) -> int:
+    if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE):
+        return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_READ:
+        name = (first or "").lower()
+        if not name.startswith(_DENIED_TABLES):
+            return sqlite3.SQLITE_OK
+        refused.append(f"reading {name}")
+    elif action == sqlite3.SQLITE_FUNCTION:
+        name = (second or "").lower()
+        if name not in DENIED_FUNCTIONS:
+            return sqlite3.SQLITE_OK
+        refused.append(f"{name}()")
+    else:
+        refused.append(_ACTIONS.get(action, f"action {action}"))
+    return sqlite3.SQLITE_DENY
+
+
+_ACTION_NAMES = """
+ALTER_TABLE ANALYZE ATTACH CREATE_INDEX CREATE_TABLE CREATE_TEMP_INDEX CREATE_TEMP_TABLE
+CREATE_TEMP_TRIGGER CREATE_TEMP_VIEW CREATE_TRIGGER CREATE_VIEW CREATE_VTABLE DELETE DETACH
+DROP_INDEX DROP_TABLE DROP_TEMP_INDEX DROP_TEMP_TABLE DROP_TEMP_TRIGGER DROP_TEMP_VIEW
+DROP_TRIGGER DROP_VIEW DROP_VTABLE INSERT PRAGMA REINDEX SAVEPOINT TRANSACTION UPDATE
+"""
+_ACTIONS = {
+    getattr(sqlite3, f"SQLITE_{name}"): name.replace("_", " ") for name in _ACTION_NAMES.split()
+}
+
+
+def _explain(error: Exception, refused: list[str], late: bool) -> tuple[str, str]:
+    """The kind and the words of what stopped a query."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    words = " ".join(str(error).split())[:300]
+    if refused:
+        return "forbidden", f"denied: {', '.join(dict.fromkeys(refused))}"
+    if code in (sqlite3.SQLITE_AUTH, sqlite3.SQLITE_READONLY):
+        return "forbidden", f"denied: {words}"
+    missing = words.removeprefix("no such function: ").lower()
+    if missing != words.lower() and missing in DENIED_FUNCTIONS:
+        return "forbidden", f"denied: {missing}()"
+    if code == sqlite3.SQLITE_INTERRUPT or late:
+        return "timeout", "took too long"
+    if code == sqlite3.SQLITE_NOMEM:
+        return "memory", "out of memory"
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR):
+        return "database", words
+    return "sql", words
