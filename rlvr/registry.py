@@ -64,6 +64,11 @@ def builtin(stage: str) -> dict[str, str]:
     return importlib.import_module(STAGES[stage]).BUILTIN
 
 
+def _adapters(stage: str) -> dict[str, str]:
+    """Prefixes a stage knows, as in "trl:./mine.py:f" -> what turns the found function into a plug-in."""
+    return getattr(importlib.import_module(STAGES[stage]), "ADAPTERS", {})
+
+
 def outside(stage: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUPS[stage])}
 
@@ -88,6 +93,12 @@ def load(stage: str, name: str) -> Plugin:
             ) from error
         owner = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
         return Plugin(name, target, f"entry point{owner}", point.value)
+    scheme, _, inner = name.partition(":")
+    if ":" in inner and scheme in (adapters := _adapters(stage)):
+        found = load(stage, inner)
+        adapt = _attribute(adapters[scheme], stage)
+        source = f"{found.source}, as written for {scheme}"
+        return Plugin(name, adapt(found.target), source, f"{scheme}:{found.spec}")
     if ":" in name:
         place, attribute = name.rsplit(":", 1)
         if place.endswith(".py"):

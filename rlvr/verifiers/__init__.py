@@ -1,3 +1,13 @@
-"""See the folder name: one plug-in a file."""
+"""Whether a response is right: one plug-in a file, and the pool of killable workers they run in."""
 
-BUILTIN: dict[str, str] = {}
+BUILTIN: dict[str, str] = {
+    "math": "rlvr.verifiers.math:Math",
+    "code": "rlvr.verifiers.code:Code",
+    "sql": "rlvr.verifiers.sql:Sql",
+}
+
+# "prefix:./mine.py:f" is the function f of mine.py, written for another library
+ADAPTERS: dict[str, str] = {
+    "trl": "rlvr.verifiers.adapters:trl",
+    "verl": "rlvr.verifiers.adapters:verl",
+}

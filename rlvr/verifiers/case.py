@@ -1,0 +1,24 @@
+"""What goes into a verifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One response to judge. Everything in it must be plain JSON data: it crosses to another process.
+
+    `fields` reach the verifier by keyword. `prompt` reaches only verifiers that say `takes_prompt = True`, because
+    `code` has a field of the same name that means something else. `id` is for people and reports; it changes no verdict.
+
+    >>> Case("so the answer is 4", "4").reference
+    '4'
+    """
+
+    response: str
+    reference: object = None
+    fields: Mapping[str, object] = field(default_factory=dict)
+    id: str = ""
+    prompt: object = None
