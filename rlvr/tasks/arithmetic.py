@@ -101,6 +101,7 @@ class Arithmetic:
     size: int = 1_000_000  # problems in each split
 
     verifier: ClassVar[str] = "math"
+    max_tokens: ClassVar[int] = 48
 
     def __post_init__(self) -> None:
         if not self.levels or not all(1 <= level <= 8 for level in self.levels):

@@ -30,6 +30,7 @@ class Countdown:
     size: int = 1_000_000  # problems in each split
 
     verifier: ClassVar[str] = "rlvr.verifiers.countdown:CountdownVerifier"
+    max_tokens: ClassVar[int] = 512
 
     def __post_init__(self) -> None:
         if not 2 <= self.count <= 8:

@@ -21,6 +21,7 @@ class GSM8K:
     system: str = SYSTEM  # empty: no system prompt
 
     verifier: ClassVar[str] = "math"
+    max_tokens: ClassVar[int] = 512
 
     def problems(self, split: str) -> Sequence[Problem]:
         problems = []

@@ -26,6 +26,7 @@ class Jsonl:
     system: str = ""  # a system prompt; makes plain prompts chats
 
     verifier: ClassVar[str] = "math"
+    max_tokens: ClassVar[int] = 512
 
     def problems(self, split: str) -> Sequence[Problem]:
         return [

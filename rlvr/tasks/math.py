@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import ClassVar
 
 from rlvr.tasks import source
 from rlvr.types import Problem
+
+log = logging.getLogger("rlvr")
 
 SYSTEM = "Reason step by step. End with the final answer alone in \\boxed{}."
 
@@ -22,16 +25,20 @@ class Math:
     system: str = SYSTEM  # empty: no system prompt
 
     verifier: ClassVar[str] = "math"
+    max_tokens: ClassVar[int] = 1024
 
     def problems(self, split: str) -> Sequence[Problem]:
-        problems = []
+        problems, without = [], 0
         rows = source.rows(self.path, "DigitalLearningGmbH/MATH-lighteval", None, split)
         for index, row in enumerate(rows):
             where = f"math {split} row {index}"
             level = str(row.get("level", ""))
             if self.levels and level.removeprefix("Level ") not in map(str, self.levels):
                 continue
-            gold = "answer" if row.get("answer") else "solution"
+            gold = next((name for name in ("answer", "solution") if row.get(name)), None)
+            if gold is None:
+                without += 1
+                continue
             problems.append(
                 Problem(
                     id=str(row.get("id", f"math-{split}-{index}")),
@@ -44,4 +51,6 @@ class Math:
                     split=split,
                 )
             )
+        if without:
+            log.warning("math %s: %d rows without an answer are left out", split, without)
         return problems

@@ -10,9 +10,12 @@ from rlvr.types import Problem
 
 
 class Task(Protocol):
-    """Settings are its fields. `verifier` names the verifier that reads the answers it asks for."""
+    """Settings are its fields. `verifier` names the verifier that reads the answers it asks for,
+    `max_tokens` is how long a response may be where the user does not say.
+    """
 
     verifier: ClassVar[str]
+    max_tokens: ClassVar[int]
 
     def problems(self, split: str) -> Sequence[Problem]:
         """All problems of `split` ("train" or "test", others where the data has them), by index.

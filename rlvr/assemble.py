@@ -1,0 +1,174 @@
+"""From resolved settings to a job that can run: everything is checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlvr import config, settings
+from rlvr.curriculum import Curriculum
+from rlvr.errors import UserError, unknown
+from rlvr.job import Job
+from rlvr.learn import Learner
+from rlvr.policy import Policy
+from rlvr.run import RunDirectory
+from rlvr.samplers.sampler import Limits
+from rlvr.verifiers.pool import Pool
+from rlvr.verifiers.spec import Spec
+
+
+def resolve(
+    recipe: Mapping[str, Any], flags: Mapping[str, Any], preset: str | None = None
+) -> config.Resolved:
+    """All settings of a training run; raises UserError before anything is loaded."""
+    stages, task = settings.task_stages(recipe, flags)
+    derived = {"sampler": {"max_tokens": getattr(task, "max_tokens", 512)}}
+    resolved = config.resolve(
+        stages, settings.SECTIONS, recipe=recipe, flags=flags, derived=derived
+    )
+    settings.sections(resolved)
+    sampler = settings.build(resolved)["sampler"]
+    if isinstance(sampler, Limits):
+        sampler.refuse_truncated()
+    return resolved
+
+
+@contextmanager
+def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Job]:
+    """A job in run directory `folder`, with its workers and engine up; both go down at the end."""
+    sections, stages = settings.sections(resolved), settings.build(resolved)
+    run: settings.Run = sections[""]
+    task, held = stages["task"], sections["eval"]
+    problems = task.problems("train")
+    held_out = task.problems(held.split)[: held.problems] if held.problems else []
+    directory = RunDirectory(folder, resume=resume)
+    directory.write_config(resolved.to_toml())
+    verifier = resolved.stages["verifier"]
+    with Pool(
+        Spec(verifier.plugin.spec, verifier.given()),
+        workers=run.workers,
+        max_broken=run.max_broken,
+        quarantine=folder / "quarantine",
+    ) as pool:
+        policy = Policy(sections["model"], sections["optimizer"], run.steps)
+        if stages["kl"].needs_reference:
+            policy.keep_reference()
+        engine = stages["sampler"].open(policy.base, policy.tokenizer)
+        built = Job(
+            run=directory,
+            settings=run,
+            eval=held,
+            checkpoint=sections["checkpoint"],
+            max_tokens=stages["sampler"].max_tokens,
+            curriculum=Curriculum(problems, run.seed),
+            held_out=held_out,
+            task=resolved.stages["task"].name,
+            policy=policy,
+            engine=engine,
+            pool=pool,
+            learner=Learner(
+                policy=policy,
+                rule=stages["clip"],
+                kl=stages["kl"],
+                minibatches=run.minibatches,
+                epochs=run.epochs,
+                tokens_per_part=run.tokens_per_part,
+                temperature=stages["sampler"].temperature,
+                entropy_bonus=run.entropy_bonus,
+            ),
+            budget=stages["budget"],
+            filter=stages["filter"],
+            estimator=stages["advantage"],
+            select=stages["select"],
+            aggregate=stages["aggregate"],
+            horizon=run.steps,
+        )
+        try:
+            found = directory.resume() if resume else None
+            if found:
+                built.restore(found)
+            yield built
+        finally:
+            engine.close()
+
+
+def warnings(resolved: config.Resolved) -> list[str]:
+    """One line for every choice that works only under a condition."""
+    return []
+
+
+def consequences(resolved: config.Resolved) -> str:
+    """What follows from the settings: responses and tokens a step, a memory estimate."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sections = settings.sections(resolved)
+    run, model = sections[""], sections["model"]
+    sampler = settings.build(resolved)["sampler"]
+    responses = run.problems * run.responses
+    lines = [
+        "",
+        "# derived",
+        f"# responses a step: {responses}",
+        f"# response tokens a step: at most {responses * sampler.max_tokens}",
+        f"# optimiser steps a step: {run.minibatches * run.epochs}",
+    ]
+    try:
+        shape = AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
+    except (OSError, ValueError) as error:
+        return "\n".join([*lines, f"# memory: unknown, {' '.join(str(error).split())[:100]}"])
+    with torch.device("meta"):
+        parameters = AutoModelForCausalLM.from_config(shape).num_parameters()
+    return "\n".join([*lines, *_memory(parameters, shape, run, model, responses, sampler)])
+
+
+def _memory(
+    parameters: int, shape: Any, run: settings.Run, model: Any, responses: int, sampler: Any
+) -> list[str]:
+    """Bytes by hand: fp32 weights, gradients and two moments; activations of a part; the cache."""
+    trained = parameters if not model.lora_rank else 0
+    weights = parameters * 4 + trained * 12
+    layers, hidden = shape.num_hidden_layers, shape.hidden_size
+    activations = run.tokens_per_part * hidden * layers * (4 if model.gradient_checkpointing else 68)
+    heads = getattr(shape, "num_key_value_heads", shape.num_attention_heads)
+    size = getattr(shape, "head_dim", None) or hidden // shape.num_attention_heads
+    rows = min(responses, getattr(sampler, "rows", responses))
+    cache = rows * sampler.max_tokens * layers * heads * size * 2 * 4
+    peak = weights + max(activations, cache)
+    return [
+        f"# parameters: {parameters:,}",
+        f"# peak memory, an estimate: {peak / 2**30:.2f} GiB (weights and optimiser "
+        f"{weights / 2**30:.2f}, a part's activations {activations / 2**30:.2f}, "
+        f"the sampler's cache {cache / 2**30:.2f})",
+    ]
+
+
+@contextmanager
+def tracking(resolved: config.Resolved, folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Hand metrics on to an experiment tracker of accelerate's; by default to none."""
+    name = settings.sections(resolved)["tracker"].name
+    if name == "none":
+        yield lambda metrics: None
+        return
+    from accelerate import PartialState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    if name not in LOGGER_TYPE_TO_CLASS:
+        raise unknown("tracker", name, [*map(str, LOGGER_TYPE_TO_CLASS), "none"])
+    PartialState()
+    kind = LOGGER_TYPE_TO_CLASS[name]
+    try:
+        needs_folder = kind.requires_logging_directory
+        tracker = kind("rlvr", logging_dir=str(folder)) if needs_folder else kind("rlvr")
+    except ImportError as error:
+        raise UserError(f"--tracker {name}: {error}; pip install {name}") from None
+    try:
+        yield lambda metrics: tracker.log(
+            {key: value for key, value in metrics.items() if isinstance(value, int | float)},
+            step=int(metrics["step"]),
+        )
+    finally:
+        tracker.finish()

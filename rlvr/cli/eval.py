@@ -1,0 +1,127 @@
+"""`rlvr eval`: how good a model is at a task, with standard errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from rlvr import config
+from rlvr.errors import UserError
+
+
+def eval_(
+    *,
+    model: str,
+    task: str,
+    split: str = "test",
+    samples: int = 4,
+    k: str = "1,4",
+    limit: int | None = None,
+    output: Path | None = None,
+    seed: int = 0,
+    flags: Annotated[tuple[str, ...], Parameter(parse=False)] = (),
+) -> None:
+    """Measure a model on a task: greedy and pass@k by the unbiased estimator, with standard errors.
+
+    Settings of the model, task, sampler and verifier are flags as for `rlvr train`.
+
+    Parameters
+    ----------
+    model
+        A folder (a checkpoint is one), a name on the hub, or demo.
+    task
+        A task's name, or module:Name.
+    split
+        Which part of its problems.
+    samples
+        Responses a problem at the sampler's temperature.
+    k
+        pass@k for these k, none above samples.
+    limit
+        Only the first so many problems; generated tasks give 256 where this is not set.
+    output
+        A JSON file for the numbers and what became of each problem.
+    """
+    ks = _ks(k, samples)
+    if limit is not None and limit < 1:
+        raise UserError("--limit must be at least 1")
+    tree = config.flags_to_tree(flags)
+    tree.setdefault("model", {})["name"] = model
+    tree.setdefault("task", {})["name"] = task
+    numbers, results = measure(tree, split, samples, ks, limit, seed)
+    for key, value in numbers.items():
+        print(f"{key:<16} {value:.4f}" if isinstance(value, float) else f"{key:<16} {value}")
+    if output is not None:
+        body = {**numbers, "problems_detail": [asdict(each) for each in results]}
+        try:
+            output.write_text(json.dumps(body, indent=1) + "\n")
+        except OSError as error:
+            raise UserError(f"--output {output}: {error.strerror}") from None
+
+
+def _ks(text: str, samples: int) -> list[int]:
+    try:
+        ks = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise UserError(f"--k takes whole numbers with commas between, not '{text}'") from None
+    if samples < 1 or ks[0] < 1 or ks[-1] > samples:
+        raise UserError(f"--k {text} needs 1 <= k <= --samples {samples}")
+    return ks
+
+
+def measure(
+    tree: dict[str, Any], split: str, samples: int, ks: list[int], limit: int | None, seed: int
+) -> tuple[dict[str, Any], list[Any]]:
+    """The numbers and the results by problem."""
+    from rlvr import evaluation, prompts, settings
+    from rlvr.policy import Model, Optimizer, Policy
+    from rlvr.tasks.task import Generated
+    from rlvr.verifiers.pool import Pool
+    from rlvr.verifiers.spec import Spec
+
+    stages, task_class = settings.task_stages({}, tree)
+    resolved = config.resolve(
+        {name: stages[name] for name in ("task", "sampler", "verifier")},
+        {"": settings.Evaluation, "model": Model},
+        flags=tree,
+        derived={"sampler": {"max_tokens": getattr(task_class, "max_tokens", 512)}},
+    )
+    built = settings.build(resolved)
+    problems = built["task"].problems(split)
+    if limit is None and isinstance(problems, Generated):
+        limit = 256
+    chosen = [problems[index] for index in range(min(limit or len(problems), len(problems)))]
+    policy = Policy(resolved.section("model", Model), Optimizer(), steps=1)
+    engine = built["sampler"].open(policy.base, policy.tokenizer)
+    verifier = resolved.stages["verifier"]
+    spec = Spec(verifier.plugin.spec, verifier.given())
+    total = len(chosen) * (samples + 1)
+    with Pool(spec, workers=resolved.section("", settings.Evaluation).workers) as pool:
+        results = evaluation.evaluate(
+            engine,
+            lambda groups: pool.judge(_watched(groups, total)),
+            lambda problem: prompts.encode(policy.tokenizer, problem),
+            chosen,
+            samples=samples,
+            seed=seed,
+        )
+    engine.close()
+    name = resolved.stages["task"].name
+    numbers = {"model": policy.settings.name, "task": name, "split": split}
+    return {**numbers, **evaluation.summary(results, ks)}, results
+
+
+def _watched(groups: Iterable[Any], total: int) -> Iterator[Any]:
+    """The groups, counted on a bar where there is a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="response", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for group in groups:
+            yield group
+            bar.update(len(group.rollouts))
