@@ -37,7 +37,9 @@ def trl(function: Callable[..., Any]) -> Callable[..., Verdict]:
         message = [{"role": "assistant", "content": response}]
         conversational = isinstance(prompt, list)
         try:
-            rewards = _now(function(completions=[message if conversational else response], **columns))
+            rewards = _now(
+                function(completions=[message if conversational else response], **columns)
+            )
         except (TypeError, AttributeError):
             if prompt is not None:
                 raise
