@@ -9,4 +9,7 @@ BUILTIN: dict[str, str] = {
     "dr_grpo": "rlvr.advantage.dr_grpo:DrGRPO",
     "rloo": "rlvr.advantage.rloo:RLOO",
     "reinforce_pp": "rlvr.advantage.reinforce_pp:ReinforcePP",
+    "bnpo": "rlvr.advantage.bnpo:BNPO",
+    "drpo": "rlvr.advantage.drpo:DRPO",
+    "riskpo": "rlvr.advantage.riskpo:RiskPO",
 }

@@ -2,4 +2,5 @@
 
 BUILTIN: dict[str, str] = {
     "uniform": "rlvr.advantage.budget.uniform:Uniform",
+    "knapsack": "rlvr.advantage.budget.knapsack:Knapsack",
 }

@@ -2,4 +2,5 @@
 
 BUILTIN: dict[str, str] = {
     "all": "rlvr.advantage.select.all:All",
+    "d3s": "rlvr.advantage.select.d3s:D3S",
 }

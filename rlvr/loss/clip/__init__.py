@@ -8,4 +8,6 @@ BUILTIN: dict[str, str] = {
     "dapo": "rlvr.loss.clip.dapo:DAPO",
     "cispo": "rlvr.loss.clip.cispo:CISPO",
     "gspo": "rlvr.loss.clip.gspo:GSPO",
+    "bapo": "rlvr.loss.clip.bapo:BAPO",
+    "loglik": "rlvr.loss.clip.loglik:LogLikelihood",
 }
