@@ -83,6 +83,9 @@ class Optimizer:
 
 def load_tokenizer(settings: Model) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # bars for shards of one file are noise among ours
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(

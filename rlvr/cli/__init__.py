@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import cyclopts
 
@@ -46,24 +47,38 @@ def app() -> cyclopts.App:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command; returns its exit code. UserError and SafetyStop propagate."""
-    application = app()
-    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+    if not argv or argv[0].startswith("-"):
+        app()([*argv])
+        return 0
+    if argv[0] not in COMMANDS:
         raise unknown("command", argv[0], COMMANDS)
+    place, name = COMMANDS[argv[0]][0].split(":")
+    parameters = inspect.signature(getattr(importlib.import_module(place), name)).parameters
+    own, flags = split_flags(argv, parameters) if "flags" in parameters else ([*argv], [])
     try:
-        command, bound, unused, ignored = application.parse_known_args([*argv])
+        command, bound, ignored = app().parse_args(own, exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
         error.verbose = False
-        raise UserError(" ".join(str(error).split())) from None
+        raise UserError(f"{' '.join(str(error).split()).rstrip('.')} (see rlvr {argv[0]} --help)") from None
     if "flags" in ignored:
-        bound.arguments["flags"] = tuple(unused)
-    elif unused:
-        raise UserError(f"{argv[0]} does not take '{unused[0]}' (see rlvr {argv[0]} --help)")
-    parameters = inspect.signature(command).parameters.values()
-    for each in parameters:
-        named = each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-        if named and each.default is each.empty and each.name not in bound.arguments:
-            raise UserError(f"{argv[0]} needs --{each.name}")
+        bound.arguments["flags"] = tuple(flags)
     return command(*bound.args, **bound.kwargs) or 0
+
+
+def split_flags(argv: Sequence[str], parameters: Container[str]) -> tuple[list[str], list[str]]:
+    """A command's own words, and the flags of stages and settings (`--clip bapo --steps 9`)."""
+    own: list[str] = []
+    flags: list[str] = []
+    into = own
+    for token in argv:
+        if token.startswith("--"):
+            name = token[2:].partition("=")[0]
+            is_own = "." not in name and (name.replace("-", "_") in parameters or name == "help")
+            into = own if is_own else flags
+        elif into is flags and flags and ("=" in flags[-1] or not flags[-1].startswith("--")):
+            into = own  # the flag has its value already
+        into.append(token)
+    return own, flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
