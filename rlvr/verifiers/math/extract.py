@@ -1,0 +1,208 @@
+"""Where in a response its answer stands. Linear in the response's length; no pattern backtracks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MAX_CHARS = 1_000_000  # of a response: only its end is read
+MAX_PHRASE = 600  # characters of an answer after a phrase
+MAX_BARE = 2000  # characters of a response that is nothing but an answer
+
+_MARKS = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])|\\.|[{}]", re.DOTALL)
+_PHRASE = re.compile(
+    r"answer[ \t*_]{0,4}(?:(?:is|are)\b|[:：]|=)[ \t*_]{0,4}[:：]?|####", re.IGNORECASE
+)
+_JOINED = frozenset("or and maybe perhaps possibly either alternatively also else".split())
+_REASON = re.compile(
+    r",?\s+(?:because|since|as|which|that|so|thus|hence|when|where|if|for|obtained|after|given|in total|altogether)\b"
+    r"|\s*\((?=[A-Za-z]{3})",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?")
+_SHORT = frozenset(
+    "sq ft in cu hr min sec lb lbs oz yd mi cm mm km kg vs approx a.m p.m u.s".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer as it stands in the response. `rivals` are boxes joined to it by "or" or a comma."""
+
+    text: str
+    source: str  # "box", "phrase", "bare" or "last number"
+    rivals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    start: int
+    end: int
+    text: str
+
+
+def extract(response: str, lenient: bool = False) -> list[Found]:
+    """The answers a response may be read to give, best first; empty when there is none.
+
+    Not covered: an answer in prose without a box or a phrase; a box that is never closed. Several readings are given only
+    for a phrase, whose end is not marked; the first that can be read as an answer is the response's.
+    """
+    response = response[-MAX_CHARS:]
+    thought = response.rfind("</think>")
+    if thought >= 0:
+        response = response[thought + len("</think>") :]
+    if "boxed" in response or "fbox" in response:
+        found = boxes(response)
+        if found:
+            return [_boxed(response, found)]
+    readings = phrase(response) if "answer" in response.lower() or "####" in response else []
+    if not readings:
+        bare = response.strip()
+        readings = [Found(bare, "bare")] if 0 < len(bare) <= MAX_BARE and _is_bare(bare) else []
+    if lenient and (number := last_number(response)):
+        readings.append(Found(number, "last number"))
+    return readings
+
+
+def boxes(text: str) -> list[Box]:
+    """All closed, non-empty outermost boxes, in order. One pass, whatever is nested."""
+    found: list[Box] = []
+    opened: list[int] = []  # of each open brace: where its box starts, or -1
+    inside = 0  # open boxes
+    pending = -1  # a \boxed whose brace is next
+    pending_end = -1
+    for mark in _MARKS.finditer(text):
+        word, at = mark[0], mark.start()
+        if pending >= 0:
+            gap = text[pending_end:at]
+            if word == "{" and (not gap or gap.isspace()):
+                opened.append(pending)
+                inside += 1
+                pending = -1
+                continue
+            if not inside:
+                _bare_box(text, pending, pending_end, found)
+            pending = -1
+        if word == "{":
+            opened.append(-1)
+        elif word == "}":
+            if opened:
+                start = opened.pop()
+                if start >= 0:
+                    inside -= 1
+                    content = text[text.index("{", start) + 1 : at]
+                    if not inside and content.strip(" \t\r\n~$"):
+                        found.append(Box(start, at + 1, content))
+        elif len(word) > 4:
+            pending, pending_end = at, mark.end()
+    if pending >= 0 and not inside:
+        _bare_box(text, pending, pending_end, found)
+    if inside:  # a box that is never closed hides the closed ones within it
+        found.extend(_within_unclosed(text, next(each for each in opened if each >= 0)))
+    return found
+
+
+def _within_unclosed(text: str, start: int) -> list[Box]:
+    """Closed boxes after the brace of a box that is never closed (a cut-off response has none)."""
+    return [] if start < 0 else []
+
+
+def _bare_box(text: str, start: int, end: int, found: list[Box]) -> None:
+    """`\\boxed 5`: up to the next space or dollar sign."""
+    match = re.compile(r" {0,2}(-?[0-9A-Za-z.,/]{1,40})").match(text, end)
+    if match:
+        found.append(Box(start, match.end(), match[1]))
+
+
+def _boxed(text: str, found: list[Box]) -> Found:
+    last = found[-1]
+    rivals: list[str] = []
+    right = last
+    for left in reversed(found[-20:-1]):
+        if not joined(text[left.end : right.start]):
+            break
+        rivals.append(left.text)
+        right = left
+    return Found(last.text, "box", tuple(rivals))
+
+
+def joined(gap: str) -> bool:
+    """Is what stands between two boxes a mere "or", "and" or comma (with `x =` and dollar signs)?"""
+    if len(gap) > 80:
+        return False
+    plain = re.sub(r"\\(?:text|mbox|quad|qquad|[,;:! ()\[\]])|[${}~*`]", " ", gap)
+    parts = re.findall(r"[A-Za-z]+|[^\sA-Za-z]", plain)
+    joins = [part for part in parts if part.lower() in _JOINED or part in ",;/|"]
+    rest = [part for part in parts if part.lower() not in _JOINED and part not in ",;/|"]
+    return bool(joins) and all(
+        len(part) == 1 and (part.isalpha() or part in "=_0123456789") for part in rest
+    )
+
+
+def phrase(text: str) -> list[Found]:
+    """What follows the last "answer is", "Answer:" or "####"."""
+    last = None
+    for last in _PHRASE.finditer(text):
+        pass
+    if last is None:
+        return []
+    rest = text[last.end() : last.end() + 4 * MAX_PHRASE].lstrip(" \t\r\n*_:")
+    line = _first_line(rest)
+    if not line or len(line) > MAX_PHRASE:
+        return []
+    sentence = first_sentence(line)
+    readings = [sentence]
+    cut = _REASON.search(sentence)
+    if cut and cut.start() > 0:
+        readings.append(sentence[: cut.start()])
+    if sentence.endswith("!"):
+        readings.append(sentence.rstrip("!"))
+    return [Found(each.strip(), "phrase") for each in readings if each.strip(" *_`$")]
+
+
+def _first_line(text: str) -> str:
+    """The first line; a displayed formula or environment counts as one line."""
+    for opening, closing in (("$$", "$$"), (r"\[", r"\]"), ("```", "```")):
+        if text.startswith(opening):
+            end = text.find(closing, len(opening))
+            if 0 <= end <= MAX_PHRASE:
+                return " ".join(text[len(opening) : end].split())
+    begin = text.find(r"\begin{")
+    line_end = text.find("\n")
+    if 0 <= begin and (line_end < 0 or begin < line_end):
+        end = text.find(r"\end{", begin)
+        line_end = text.find("\n", end) if end >= 0 else line_end
+    return (text if line_end < 0 else text[:line_end]).strip()
+
+
+def first_sentence(line: str) -> str:
+    """Up to a full stop that ends a sentence: followed by a space, outside of dollar signs, not in `a.m.` or `sq.`"""
+    inside = False
+    for index, each in enumerate(line):
+        if each == "$" and (index == 0 or line[index - 1] != "\\"):
+            inside = not inside
+        if each == "." and not inside and (index + 1 == len(line) or line[index + 1] in " \t*"):
+            before = re.split(r"[\s$}]", line[:index])[-1].lower()
+            if index + 1 == len(line) or before not in _SHORT:
+                return line[:index] if before not in ("a.m", "p.m") else line[: index + 1]
+        if each == ";" and not inside and line[index + 1 : index + 2] == " ":
+            continue
+    # a currency sign that is never closed must not hide the end of the sentence
+    if inside and line.count("$") == 1:
+        return first_sentence(line.replace("$", ""))
+    return line
+
+
+def _is_bare(text: str) -> bool:
+    """Could the whole response be one answer? No prose: few words, one line or one displayed formula."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and not (text.startswith(("$", "\\", "```")) or r"\begin{" in text):
+        return False
+    return len(re.findall(r"(?<!\\)\b[A-Za-z]{3,}", text)) <= 6 or r"\text" in text
+
+
+def last_number(text: str) -> str | None:
+    last = None
+    for last in _NUMBER.finditer(text[-MAX_BARE:]):
+        pass
+    return last[0] if last else None
