@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from functools import lru_cache
+from typing import Any
 
 MOMENT = "2025-01-01 00:00:00"
 _FUNCTIONS = ("date", "time", "datetime", "julianday", "unixepoch")
@@ -30,7 +31,7 @@ def stop(connection: sqlite3.Connection) -> None:
 
     def ask(name: str, leading: int):
         @lru_cache(maxsize=4096)
-        def answer(*arguments: object) -> object:
+        def answer(*arguments: Any) -> Any:
             given = list(arguments)
             if len(given) == leading:
                 given.append(MOMENT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from rlvr.verifiers.sql.lexer import READS, WRITES, statements, verb
+from rlvr.verifiers.sql.lexer import READS, WRITES, Token, statements, verb
 
 LONGEST = 100_000  # characters of a query; longer ones are no answer
 _TAGS = frozenset({"sql", "sqlite", "sqlite3", "duckdb", "postgresql", "postgres", "psql", "pgsql"})
@@ -78,9 +78,7 @@ def _is_query(text: str, dialect: str) -> bool:
         return "AS" in words and "(" in words
     if first in READS or first == "EXPLAIN":
         return True
-    # a write must look like one: "Use the table ..." or "Set of ..." at the start of a sentence is prose
-    second = parts[0][1].upper if len(parts[0]) > 1 else ""
-    return first in WRITES and second.isupper() and _follows(first, second, parts[0][1].text)
+    return first in WRITES and _is_write(parts[0])
 
 
 _WRITE_FOLLOWERS = {
@@ -93,10 +91,19 @@ _WRITE_FOLLOWERS = {
 }
 
 
-def _follows(first: str, second: str, written: str) -> bool:
+_PROSE_WORDS = "a an by in it me of that the these this to up with your"
+_PROSE = frozenset(_PROSE_WORDS.split())
+
+
+def _is_write(statement: list[Token]) -> bool:
+    """Whether it looks like a statement: a sentence may begin with "Use the table"."""
+    first = statement[0].upper
+    if len(statement) == 1:
+        return True
+    second = statement[1]
     if first in _WRITE_FOLLOWERS:
-        return second in _WRITE_FOLLOWERS[first]
-    return written not in ("the", "a", "an", "this", "that", "of", "to", "with", "by", "up", "me")
+        return second.upper in _WRITE_FOLLOWERS[first]
+    return second.kind in ("word", "text", "name") and second.text.lower() not in _PROSE
 
 
 def _empty(text: str, dialect: str) -> bool:

@@ -28,20 +28,15 @@ def companions(path: Path) -> tuple[Path, Path]:
 
 
 def stamp(path: Path) -> tuple[int, ...]:
-    """Changes when the database does: device, inode, size and time of the file and of its log."""
+    """Changes when the database does: device, inode, size and time of the file and of its logs."""
     marks: list[int] = []
-    for part in (path, *companions(path)):
+    for part in (path, *companions(path), path.with_name(path.name + ".wal")):  # DuckDB's log too
         try:
             info = part.stat()
             marks += [info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns]
         except FileNotFoundError:
             marks.append(-1)
     return tuple(marks)
-
-
-def plain_stamp(target: str) -> tuple[int, ...]:
-    """The same for a file of another database system, whose log is `FILE.wal`."""
-    return stamp(Path(target)) + stamp(Path(target + ".wal"))
 
 
 def check_journal(path: Path) -> None:

@@ -1,12 +1,15 @@
-"""DuckDB: the file opened read-only, no files or network from inside a query, one statement that selects.
+"""DuckDB: the file opened read-only, no files or network from inside a query, one statement that
+selects.
 
-Not covered: a file that another process holds open for writing (the case is broken), and perturbed copies.
+Not covered: a file that another process holds open for writing (the case is broken), and perturbed
+copies.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import duckdb
 
@@ -15,9 +18,10 @@ from rlvr.verifiers.sql.engines import Job, Refused, Reply, size
 
 KEPT = 8  # databases kept open
 _DENIED = """
-current_date current_localtime current_localtimestamp current_setting current_time current_timestamp currval gen_random_uuid
-get_current_time get_current_timestamp getdate getenv getvariable glob nextval now query query_table random setseed
-today transaction_timestamp uuid uuidv4 uuidv7
+current_date current_localtime current_localtimestamp current_setting current_time
+current_timestamp currval gen_random_uuid get_current_time get_current_timestamp getdate getenv
+getvariable glob nextval now query query_table random setseed today transaction_timestamp uuid
+uuidv4 uuidv7
 """
 DENIED_WORDS = frozenset(_DENIED.split())
 _DENIED_STARTS = ("read_", "duckdb_", "pragma_", "parquet_", "sniff_", "which_secret", "sqlite_")
@@ -44,7 +48,7 @@ class DuckDB:
             return Reply("memory", "out of memory")
 
     def _opened(self, job: Job) -> duckdb.DuckDBPyConnection:
-        key = (job.target, snapshot.plain_stamp(job.target))
+        key = (job.target, snapshot.stamp(Path(job.target)))
         if key in self._open:
             return self._open[key]
         for old in list(self._open):
@@ -77,7 +81,9 @@ class DuckDB:
 
 
 def denied(sql: str) -> str:
-    """The first function or word whose answer is not a matter of the data; empty when there is none."""
+    """The first function or word whose answer is not a matter of the data; empty when there is
+    none.
+    """
     found = lexer.tokens(sql, "duckdb")
     for token, after in zip(found, [*found[1:], None], strict=True):
         name = token.text.strip('"').lower()
