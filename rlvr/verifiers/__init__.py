@@ -4,6 +4,11 @@ BUILTIN: dict[str, str] = {
     "math": "rlvr.verifiers.math:Math",
     "code": "rlvr.verifiers.code:Code",
     "sql": "rlvr.verifiers.sql:Sql",
+    "format": "rlvr.verifiers.format:Format",
+    "weighted": "rlvr.verifiers.compose:Weighted",
+    "gate": "rlvr.verifiers.compose:Gate",
+    "by_task": "rlvr.verifiers.compose:ByTask",
+    "shaped": "rlvr.verifiers.compose:Shaped",
 }
 
 # "prefix:./mine.py:f" is the function f of mine.py, written for another library

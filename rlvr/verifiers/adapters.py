@@ -28,7 +28,7 @@ def trl(function: Callable[..., Any]) -> Callable[..., Verdict]:
 
     @functools.wraps(function)
     def verifier(response: str, reference: object = None, **fields: object) -> Verdict:
-        prompt = fields.pop("prompt", None)
+        prompt = _prompt(fields)
         columns = {name: [value] for name, value in fields.items() if accepts(name)}
         columns.setdefault("prompts", [prompt])
         for name in ("reference", *GOLD):
@@ -63,7 +63,7 @@ def verl(function: Callable[..., Any]) -> Callable[..., Verdict]:
 
     @functools.wraps(function)
     def verifier(response: str, reference: object = None, **fields: object) -> Verdict:
-        prompt = fields.pop("prompt", None)
+        prompt = _prompt(fields)
         extra = fields.get("extra_info", {**fields, "prompt": prompt})
         given = {
             "data_source": fields.get("data_source", ""),
@@ -93,6 +93,12 @@ def _scored(outcome: Mapping[str, Any]) -> Verdict:
         extracted=None if extracted is None else str(extracted),
         parts=parts,
     )
+
+
+def _prompt(fields: dict[str, object]) -> object:
+    """The problem's prompt: a column of the case, or what the model was asked."""
+    asked = fields.pop("problem_prompt", None)
+    return fields.pop("prompt", asked)
 
 
 def _accepts(function: Callable[..., Any]) -> Callable[[str], bool]:

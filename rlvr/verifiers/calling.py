@@ -81,7 +81,7 @@ class Call:
             else {key: value for key, value in fields.items() if key in self._names}
         )
         if self.takes_prompt:
-            given.setdefault("prompt", prompt)
+            given["problem_prompt"] = prompt
         if self._second is None and not self._variadic:
             if self._all_fields or "reference" in self._names:
                 given["reference"] = reference

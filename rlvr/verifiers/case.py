@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 class Case:
     """One response to judge. Everything in it must be plain JSON data: it crosses to another process.
 
-    `fields` reach the verifier by keyword. `prompt` reaches only verifiers that say `takes_prompt = True`, because
-    `code` has a field of the same name that means something else. `id` is for people and reports; it changes no verdict.
+    `fields` reach the verifier by keyword. `prompt` reaches, as `problem_prompt`, only verifiers that say
+    `takes_prompt = True`: to `code` a field "prompt" is program text. `id` is for people and reports; it changes no verdict.
 
     >>> Case("so the answer is 4", "4").reference
     '4'

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,14 @@ class Spec:
         raise UserError(f"{verifier!r} is neither a verifier's name, a dataclass nor a function")
 
     def build(self) -> Any:
-        """The verifier itself, in whatever process this runs."""
+        """The verifier itself, in whatever process this runs. Raises UserError."""
         target = registry.load("verifier", self.name).target
-        return target(**self.settings) if isinstance(target, type) else target
+        if not isinstance(target, type):
+            return target
+        try:
+            return target(**self.settings)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"verifier {self.name.rsplit(':', 1)[-1]}: {error}") from error
 
     def to_json(self) -> str:
         return json.dumps({"name": self.name, "settings": pack(dict(self.settings))})
@@ -86,8 +92,10 @@ def _address(target: Any) -> str:
 
 def pack(value: object) -> object:
     """Plain JSON for a setting. Tuples, paths and nested verifiers are marked with a one-key object."""
+    if isinstance(value, Enum):
+        return pack(value.value)
     if value is None or isinstance(value, bool | int | float | str):
-        return value.value if hasattr(value, "value") else value  # pyright: ignore[reportAttributeAccessIssue]
+        return value
     if isinstance(value, Path):
         return {"$path": str(value)}
     if isinstance(value, tuple):
