@@ -105,7 +105,7 @@ def main() -> None:
             logging_steps=10_000,
             shuffle_dataset=False,
         )
-        with assemble.job(assemble.resolve({}, flags), Path(scratch) / "ours", resume=False) as job:
+        with assemble.job(assemble.resolve({}, flags).resolved, Path(scratch) / "ours", resume=False) as job:
             ours: list[float] = []
             pause = Pause(our_steps(job, ours))
             trainer = GRPOTrainer(

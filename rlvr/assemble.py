@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rlvr import config, settings
+from rlvr.advantage.compose import PRESETS, Choice, compose, constants
 from rlvr.curriculum import Curriculum
 from rlvr.errors import UserError, unknown
 from rlvr.job import Job
@@ -21,20 +23,47 @@ from rlvr.verifiers.pool import Pool
 from rlvr.verifiers.spec import Spec
 
 
-def resolve(
-    recipe: Mapping[str, Any], flags: Mapping[str, Any], preset: str | None = None
-) -> config.Resolved:
-    """All settings of a training run; raises UserError before anything is loaded."""
+@dataclass(frozen=True)
+class Plan:
+    """Resolved settings, and a line for every choice that works only under a condition."""
+
+    resolved: config.Resolved
+    warnings: tuple[str, ...]
+
+
+def resolve(recipe: config.Tree, flags: config.Tree, preset: str | None = None) -> Plan:
+    """All settings of a training run, checked against each other.
+
+    Raises UserError before anything is loaded.
+    """
+    if preset is not None:
+        if preset not in PRESETS:
+            raise unknown("preset", preset, PRESETS)
+        recipe = config.merged(PRESETS[preset], recipe)
     stages, task = settings.task_stages(recipe, flags)
-    derived = {"sampler": {"max_tokens": getattr(task, "max_tokens", 512)}}
-    resolved = config.resolve(
-        stages, settings.SECTIONS, recipe=recipe, flags=flags, derived=derived
-    )
+    derived: config.Tree = {"sampler": {"max_tokens": getattr(task, "max_tokens", 512)}}
+
+    def attempt() -> config.Resolved:
+        layers = {"recipe": recipe, "flags": flags, "derived": derived}
+        return config.resolve(stages, settings.SECTIONS, **layers)
+
+    first = attempt()
+    composition = compose({name: _choice(stage) for name, stage in first.stages.items()})
+    derived = config.merged(derived, composition.derived)
+    names = {name: stage.name for name, stage in attempt().stages.items()}
+    limit = first.stages["sampler"].settings["max_tokens"].value
+    derived = config.merged(derived, constants(names, limit))
+    resolved = attempt()
     settings.sections(resolved)
     sampler = settings.build(resolved)["sampler"]
     if isinstance(sampler, Limits):
         sampler.refuse_truncated()
-    return resolved
+    return Plan(resolved, composition.warnings)
+
+
+def _choice(stage: config.Stage) -> Choice:
+    given = {key for key, value in stage.settings.items() if value.origin in ("recipe", "flag")}
+    return Choice(stage.name, stage.explicit, stage.values(), frozenset(given))
 
 
 @contextmanager
@@ -49,7 +78,7 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
     directory.write_config(resolved.to_toml())
     verifier = resolved.stages["verifier"]
     with Pool(
-        Spec(verifier.plugin.spec, verifier.given()),
+        Spec(verifier.plugin.spec, verifier.values()),
         workers=run.workers,
         max_broken=run.max_broken,
         quarantine=folder / "quarantine",
@@ -94,11 +123,6 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
             yield built
         finally:
             engine.close()
-
-
-def warnings(resolved: config.Resolved) -> list[str]:
-    """One line for every choice that works only under a condition."""
-    return []
 
 
 def consequences(resolved: config.Resolved) -> str:

@@ -22,6 +22,8 @@ import tomli_w
 from rlvr import registry
 from rlvr.errors import UserError, unknown
 
+Tree = dict[str, dict[str, Any]]  # section or stage -> field (a plug-in's or a value's "name") -> value
+
 ORIGINS = ("default", "recipe", "flag", "derived")
 
 
@@ -47,7 +49,7 @@ class Stage:
         """Chosen by the user, in a recipe or by a flag."""
         return self.origin in ("recipe", "flag")
 
-    def given(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """The settings as plain values."""
         return {key: value.value for key, value in self.settings.items()}
 
@@ -56,7 +58,7 @@ class Stage:
         if not dataclasses.is_dataclass(self.plugin.target):
             return self.plugin.target
         try:
-            return self.plugin.target(**{**self.given(), **derived})
+            return self.plugin.target(**{**self.values(), **derived})
         except ValueError as error:
             raise UserError(f"{self.name}: {error}") from error
 
@@ -91,9 +93,9 @@ def _line(key: str, value: Value) -> str:
     return f"{tomli_w.dumps({key: plain}).rstrip()}  # {value.origin}"
 
 
-def flags_to_tree(tokens: Sequence[str]) -> dict[str, Any]:
+def flags_to_tree(tokens: Sequence[str]) -> Tree:
     """`--a b --c.d=e` as {"a": {"name": "b"}, "c": {"d": "e"}}; a flag without a value is "true"."""
-    tree: dict[str, Any] = {}
+    tree: Tree = {}
     position = 0
     while position < len(tokens):
         token = tokens[position]
@@ -111,7 +113,7 @@ def flags_to_tree(tokens: Sequence[str]) -> dict[str, Any]:
     return tree
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> Tree:
     """A TOML file as the same tree."""
     try:
         raw = tomllib.loads(path.read_text())
@@ -122,6 +124,18 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return {
         key: value if isinstance(value, dict) else {"name": value} for key, value in raw.items()
     }
+
+
+def merged(below: Mapping[str, Mapping[str, Any]], above: Mapping[str, Mapping[str, Any]]) -> Tree:
+    """Two trees in one; where both say something, `above` does.
+
+    A section of `above` that names another plug-in replaces all that `below` says of it.
+    """
+    tree = {key: dict(values) for key, values in below.items()}
+    for key, values in above.items():
+        renamed = values.get("name", tree.get(key, {}).get("name")) != tree.get(key, {}).get("name")
+        tree[key] = dict(values) if renamed else {**tree.get(key, {}), **values}
+    return tree
 
 
 def resolve(
@@ -160,18 +174,17 @@ def resolve(
 
 
 def _stage(stage: str, default: str, layers: Sequence[tuple[str, Mapping[str, Any]]]) -> Stage:
-    name, origin = default, "default"
-    given: dict[str, tuple[str, Any]] = {}
+    """The last name given wins; settings meant for another plug-in do not carry over to it."""
+    named = [(origin, layer[stage]["name"]) for origin, layer in layers if "name" in layer.get(stage, {})]
+    origin, name = named[-1] if named else ("default", default)
+    meant, given = default, {}
     for source, layer in layers:
-        for field, value in layer.get(stage, {}).items():
-            if field == "name":
-                if str(value) != name:
-                    given = {}  # settings of another plug-in do not carry over
-                name, origin = str(value), source
-            else:
-                given[field] = (source, value)
-    plugin = registry.load(stage, name)
-    return Stage(name, origin, plugin, settings(plugin.target, given, stage))
+        own = layer.get(stage, {})
+        meant = own.get("name", meant)
+        if meant == name or (source == "derived" and "name" not in own):
+            given |= {field: (source, value) for field, value in own.items() if field != "name"}
+    plugin = registry.load(stage, str(name))
+    return Stage(str(name), origin, plugin, settings(plugin.target, given, stage))
 
 
 def settings(kind: Any, given: Mapping[str, tuple[str, Any]], prefix: str) -> dict[str, Value]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rlvr import card, evaluation, prompts
+from rlvr.advantage.filters.overlong import shaped
 from rlvr.advantage.scores import Scores
 from rlvr.advantage.weigh import Weights, weigh
 from rlvr.batch import rows_of
@@ -70,7 +71,7 @@ class Job:
         for attempt in range(1 + self.filter.rounds):
             problems = self._problems(wanted - int(keep.sum()))
             groups += self._ask(problems, seed(self.settings.seed, "sample", step, attempt), clock)
-            keep = self.filter(Scores.of(groups))
+            keep = self.filter(shaped(self.filter, Scores.of(groups)))
             if int(keep.sum()) >= wanted or not problems:
                 break
         surplus = keep.cumsum(0) > wanted
@@ -125,7 +126,7 @@ class Job:
             budget, temperature = self.settings.tokens_per_part, self.learner.temperature
             _, entropy = score(self.policy, rows, budget, temperature)
         progress = min((step - 1) / max(self.horizon - 1, 1), 1.0)
-        scores = Scores.of(groups, entropy=entropy)
+        scores = shaped(self.filter, Scores.of(groups, entropy=entropy))
         return weigh(scores, self.estimator, self.select, self.aggregate, progress, keep), entropy
 
     def learn(self, groups: Sequence[Group], weights: Weights, step: int) -> Learned:

@@ -76,7 +76,7 @@ def _ks(text: str, samples: int) -> list[int]:
 
 
 def measure(
-    tree: dict[str, Any], split: str, samples: int, ks: list[int], limit: int | None, seed: int
+    tree: config.Tree, split: str, samples: int, ks: list[int], limit: int | None, seed: int
 ) -> tuple[dict[str, Any], list[Any]]:
     """The numbers and the results by problem."""
     from rlvr import evaluation, prompts, settings
@@ -100,7 +100,7 @@ def measure(
     policy = Policy(resolved.section("model", Model), Optimizer(), steps=1)
     engine = built["sampler"].open(policy.base, policy.tokenizer)
     verifier = resolved.stages["verifier"]
-    spec = Spec(verifier.plugin.spec, verifier.given())
+    spec = Spec(verifier.plugin.spec, verifier.values())
     total = len(chosen) * (samples + 1)
     with Pool(spec, workers=resolved.section("", settings.Evaluation).workers) as pool:
         results = evaluation.evaluate(

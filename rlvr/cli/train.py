@@ -53,8 +53,9 @@ def train(
     given = config.flags_to_tree(flags)
     from rlvr import assemble
 
-    resolved = assemble.resolve(tree, given, preset)
-    for warning in assemble.warnings(resolved):
+    plan = assemble.resolve(tree, given, preset)
+    resolved = plan.resolved
+    for warning in plan.warnings:
         print(f"rlvr: {warning}", file=sys.stderr)
     if dry_run:
         print(resolved.to_toml(), end="")
@@ -64,7 +65,7 @@ def train(
     return _run(resolved, folder, resume)
 
 
-def recipe_tree(recipe: str | None, resumed: Path | None) -> dict[str, Any]:
+def recipe_tree(recipe: str | None, resumed: Path | None) -> config.Tree:
     """The settings of a recipe file or a recipe that comes along; of the run itself on resume."""
     if recipe is None:
         own = resumed / "config.toml" if resumed else None
