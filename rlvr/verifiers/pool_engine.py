@@ -150,8 +150,8 @@ class Engine:
     # ---- hearing from workers
 
     def _hear(self, end: WorkerEnd) -> None:
-        if end.number not in self._ends:
-            return  # replaced earlier in this turn
+        if end.number not in self._ends or not end.open:
+            return  # replaced, or dead and waiting for the server to say how
         if end.unsent:
             end.flush()
             self._watch(end)
@@ -318,10 +318,9 @@ class Engine:
                 self._exited(self._ends[message["exit"]], message)
 
     def _exited(self, end: WorkerEnd, message: dict[str, Any]) -> None:
-        if end.open:
-            self._hear(end)  # its last words
-            if end.number not in self._ends:
-                return
+        self._hear(end)  # its last words
+        if end.number not in self._ends:
+            return
         code, number = message["code"], message["signal"]
         how = f"died of {signal.Signals(number).name}" if number else f"exited with {code}"
         reason = message["reason"] or f"the worker {how}"
