@@ -81,10 +81,7 @@ def test_under_eight_attempts_is_new():
 
 
 def test_a_small_budget_scales_the_minima_down_to_one():
-    assert (
-        allocate([0.5, 0.5, 0.1, 0.9], 6) == [1, 2, 2, 1]
-        or sum(allocate([0.5, 0.5, 0.1, 0.9], 6)) == 6
-    )
+    assert allocate([0.5, 0.5, 0.1, 0.9], 6) == [2, 2, 1, 1]
     budget = known([0.5] * 4, total=3)
     assert budget.allocate(["0", "1", "2", "3"], 0) == [1, 1, 1, 1]
     assert budget.report()["overspent"] == 1
