@@ -10,8 +10,26 @@ from itertools import product
 from rlvr.verifiers.math.clean import clean
 from rlvr.verifiers.math.expressions import EXPRESSION, Expressions, base_of, expression
 from rlvr.verifiers.math.nodes import (
-    MINUS, ONE, Based, Kind, Matrix, Node, Num, Quantity, Ratio, Relation, Seq, Sym, Text, Union,
-    negative, names, replace,
+    MINUS,
+    ONE,
+    Based,
+    Call,
+    Kind,
+    Matrix,
+    Mul,
+    Node,
+    Num,
+    Pow,
+    Quantity,
+    Ratio,
+    Relation,
+    Seq,
+    Sym,
+    Text,
+    Union,
+    names,
+    negative,
+    replace,
 )  # fmt: skip
 from rlvr.verifiers.math.tokens import Mark, TooBig, Unreadable
 from rlvr.verifiers.math.words import MEANINGFUL, NUMBERS, SCALES, UNIT_OF
@@ -23,6 +41,22 @@ _RELATIONS = {
     r"\ne": "!=", "!=": "!=", r"\in": "in", r"\approx": "~",
 }  # fmt: skip
 _SEPARATORS = (",", ";")
+_CONNECTIVES = frozenset(
+    {
+        "because",
+        "since",
+        "so",
+        "hence",
+        "therefore",
+        "where",
+        "when",
+        "which",
+        "if",
+        "for",
+        "as",
+        "but",
+    }
+)
 _CLOSING = {"(": (")", "]"), "[": (")", "]")}
 
 
@@ -112,13 +146,14 @@ class Answers(Expressions):
             if self.token.mark is not Mark.WORD:
                 raise Unreadable("exponent")
         elif self.token.mark is Mark.SYMBOL and self.unit_letter(node):
-            return node, self.next().text
+            letter = self.next().text
+            return node, letter + "/" + self.next().text if self.takes("/") else letter
         while True:
             if self.token.mark is Mark.WORD:
                 word = self.next().text
                 low = word.lower().replace(".", "")
                 if low in MEANINGFUL and not (
-                    low == "square" or words and low in ("squared", "cubed")
+                    low == "square" or (words and low in ("squared", "cubed"))
                 ):
                     if low == "base" and not words:
                         return self.in_base(node), ""
@@ -157,6 +192,8 @@ class Answers(Expressions):
             words.append(self.next().text)
             if len(words) > 8:
                 raise Unreadable("prose")
+        if len(words) > 1 and not _CONNECTIVES.isdisjoint(word.lower() for word in words):
+            raise Unreadable("prose")
         if self.sees("="):
             return Sym("name " + " ".join(words).lower())
         if len(words) == 1:
@@ -182,6 +219,8 @@ class Answers(Expressions):
         bars, self.bars = self.bars, 0
         if opening == "{":
             items = self.listing()
+            if self.sees(r"\over", r"\choose"):
+                items = [self.stacked(self.next().text, items)]
             self.needs("}")
             self.bars = bars
             return items[0] if len(items) == 1 else Seq(Kind.LIST, tuple(items))
@@ -197,6 +236,15 @@ class Answers(Expressions):
             inside = items[0]
             return inside.value if isinstance(inside, Quantity) and not inside.percent else inside
         return Seq(Kind.TUPLE if ends == "()" else Kind.INTERVAL, tuple(items), ends)
+
+    def stacked(self, name: str, top: list[Node]) -> Node:
+        """`{1 \\over 2}` and `{5 \\choose 2}`."""
+        over, under = expression(top[0]), expression(self.sum())
+        if len(top) != 1:
+            raise Unreadable(name)
+        return (
+            Call("binom", (over, under)) if name == r"\choose" else Mul((over, Pow(under, MINUS)))
+        )
 
     def command(self, name: str) -> Node:
         if name == r"\{":
@@ -270,6 +318,7 @@ def plain_words(text: str) -> str:
     return " ".join(re.sub(r"[^\w\s'/+-]", " ", text.lower()).split())
 
 
+ALL_REALS = frozenset({"all real numbers", "all reals", "the real numbers", "real numbers"})
 _WORD_WRAP = re.compile(
     r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|boxed|textsf|texttt|bf|rm)(?![A-Za-z])"
 )
@@ -285,11 +334,13 @@ def _unwrapped(text: str) -> str:
 def _whole_word(text: str) -> Node | None:
     """Capitals side by side are a name (`ACF`), not a product; a letter in brackets is a choice."""
     bare = _unwrapped(text) if len(text) < 60 else ""
-    if bare.startswith("(") and bare.endswith((")", ").")) and len(bare.strip("(). ")) == 1:
-        bare = bare.strip("(). ")
-        return Sym(bare.upper()) if bare.isalpha() and bare.isascii() else None
+    letter = bare.strip("(). ")
+    if len(letter) == 1 and letter.isalpha() and letter.isascii() and letter.isupper():
+        return Sym(letter)
     if bare.isascii() and bare.isalpha() and len(bare) > 1 and bare.isupper():
         return Text(bare.lower())
+    if plain_words(bare) in ALL_REALS:
+        return Sym("bbR")
     return None
 
 

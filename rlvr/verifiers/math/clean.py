@@ -28,8 +28,7 @@ _CHARACTERS = {
     chr(code): rf"\{name} "
     for code, name in zip(
         range(0x3B1, 0x3CA),
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi o pi rho sigma sigma"
-        " tau upsilon phi chi psi omega".split(),
+        ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "o", "pi", "rho", "sigma", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"],
         strict=True,
     )
     if name not in ("o",)
@@ -42,7 +41,7 @@ _COSMETIC = re.compile(
     r"|\\(?:left|right|middle)(?![A-Za-z])\s*(?:\.(?!\d))?"
     r"|\\(?:[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|noindent|centering|hfill)"
     r"(?![A-Za-z])\s*"
-    r"|\\phantom\s*(?:\{[^{}]*\}|(?=.))|\\[hv]space\s*\{[^{}]*\}|\\(?:q?quad|enspace|thinspace)(?![A-Za-z])"
+    r"|\\phantom\s*(?:\{[^{}]*\}|.)|\\[hv]space\s*\{[^{}]*\}|\\(?:q?quad|enspace|thinspace)(?![A-Za-z])"
     r"|\\[()\[\]]|(?<!\\)\$"
 )
 _SAME = re.compile(

@@ -6,8 +6,23 @@ from fractions import Fraction
 
 from rlvr.verifiers.math.equal import equal
 from rlvr.verifiers.math.nodes import (
-    Based, Call, Kind, Matrix, Mul, Node, Num, Pow, Quantity, Ratio, Relation, Seq, Sym, Text, Union,
-    mentions, names,
+    Based,
+    Call,
+    Kind,
+    Matrix,
+    Mul,
+    Node,
+    Num,
+    Pow,
+    Quantity,
+    Ratio,
+    Relation,
+    Seq,
+    Sym,
+    Text,
+    Union,
+    mentions,
+    names,
 )  # fmt: skip
 from rlvr.verifiers.math.regions import is_region, same_region, variable
 from rlvr.verifiers.math.relations import EXPRESSION, as_fraction, same_relation, settled
@@ -116,11 +131,9 @@ class Comparison:
 
     def regions(self, gold: Node, said: Node) -> bool | None:
         """Intervals, unions and inequalities as sets of reals; None where this is not how to compare them."""
-        one, other = variable(gold), variable(said)
-        if one is not None and other is not None and not _same_name(one, other):
-            return False
         if same_region(gold, said):
-            return True
+            one, other = variable(gold), variable(said)
+            return one is None or other is None or _same_name(one, other)
         if isinstance(gold, Seq) and isinstance(said, Seq):
             return self.sequences(gold, said)
         if isinstance(gold, Relation) or isinstance(said, Relation):
@@ -263,7 +276,12 @@ def _spelled(node: Node) -> str | None:
         case Text(words):
             return words
         case Sym(name):
-            return name.lower() if len(name) == 1 else None
+            return name.lower() if len(name) == 1 or name.isupper() else None
+        case Mul(factors):
+            letters = [
+                each.name for each in factors if isinstance(each, Sym) and len(each.name) == 1
+            ]
+            return "".join(letters).lower() if len(letters) == len(factors) else None
         case Num(value):
             return next((word for word, number in NUMBERS.items() if number == value), None)
         case _:

@@ -20,8 +20,9 @@ from rlvr.verifiers.math.tokens import TooBig
 TOLERANCE = Fraction(
     1, 10**9
 )  # relative; only for decimals of at least 10 digits against a number that has no such form
-FLOAT_DIGITS = 16  # a decimal this long is taken as a printed double
+FLOAT_DIGITS = 17  # a decimal this long is taken as a printed double
 POINTS = 4
+SIGNS = ((1,), (-1,), (1, -1), (1,), (1,), (1, -1))  # of the variables, point by point
 MAX_GAP = 20_000  # bits
 
 
@@ -30,7 +31,7 @@ def equal(a: Node, b: Node) -> bool:
     if isinstance(a, Num) and isinstance(b, Num):
         return a.value == b.value or _decimals(a, b)
     if a == b:
-        return not _constant_undefined(a)
+        return defined(a)
     free = sorted(names(a) | names(b))
     if Sym("oo") in (a, b) or _infinite(a) or _infinite(b):
         return _infinite(a) == _infinite(b) != 0
@@ -87,23 +88,36 @@ def _infinite(node: Node) -> int:
     return -1 if node == Mul((MINUS, Sym("oo"))) else 0
 
 
-def _constant_undefined(node: Node) -> bool:
-    if names(node):
-        return False
+def defined(node: Node) -> bool:
+    """Has a constant expression a value? True too for what has variables or is too big to say."""
+    if names(node) or _infinite(node):
+        return True
     try:
         exact(node, {})
     except Undefined:
-        return True
-    except (Inexact, TooBig):
         return False
-    return False
+    except TooBig:
+        return True
+    except Inexact:
+        from rlvr.verifiers.math.numeric import Evaluation
+
+        try:
+            Evaluation({}).value(node)
+        except Undefined:
+            return False
+        except TooBig:
+            return True
+    return True
 
 
 def _points(a: Node, b: Node, free: list[str], spread: int) -> Iterator[dict[str, Fraction]]:
     seed = hashlib.sha256(repr((a, b)).encode()).digest()
     draw = random.Random(seed)
-    for _ in range(POINTS):
-        yield {name: Fraction(draw.randint(2, spread), draw.randint(2, 997)) for name in free}
+    for signs in SIGNS[:POINTS]:
+        yield {
+            name: draw.choice(signs) * Fraction(draw.randint(2, spread), draw.randint(2, 997))
+            for name in free
+        }
 
 
 def _numerically(a: Node, b: Node, free: list[str]) -> bool:
@@ -126,8 +140,7 @@ def _agrees(a: Node, b: Node, free: list[str], evaluation: type, base: int, degr
     draw = random.Random(hashlib.sha256(repr((b, a)).encode()).digest())
     agreed = 0
     imaginary = "i" in _letters(a) | _letters(b)
-    # variables positive first, where roots and logarithms are real, then of any sign
-    for signs in ((1,), (1,), (1,), (1, -1), (1, -1), (1, -1)) if free else ((1,),):
+    for signs in SIGNS if free else SIGNS[:1]:
         at = {
             name: draw.choice(signs) * Fraction(draw.randint(3_000, 30_000), 9973) for name in free
         }
@@ -135,9 +148,9 @@ def _agrees(a: Node, b: Node, free: list[str], evaluation: type, base: int, degr
         if outcome is False:
             return False
         agreed += outcome is True
-    if free and agreed < 2:  # positive points may all lie outside the domain
-        for _ in range(12):
-            at = {name: Fraction(draw.randint(-9_000, 9_000), 9973) for name in free}
+    if free and agreed < 2:  # these points may all lie outside the domain
+        for size in (1, 1, 1, 1, 10, 10, 10, 10, 100, 100, 100, 100):
+            at = {name: Fraction(size * draw.randint(-9_000, 9_000), 9973) for name in free}
             outcome = _at_point(a, b, at, evaluation, base, degrees, imaginary)
             if outcome is False:
                 return False

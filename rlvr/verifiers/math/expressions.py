@@ -6,7 +6,17 @@ import re
 from fractions import Fraction
 
 from rlvr.verifiers.math.nodes import (
-    MINUS, Add, Based, Call, Mul, Node, Num, Pow, Seq, Sym, negative,
+    MINUS,
+    Add,
+    Based,
+    Call,
+    Mul,
+    Node,
+    Num,
+    Pow,
+    Seq,
+    Sym,
+    negative,
 )  # fmt: skip
 from rlvr.verifiers.math.tokens import Mark, Token, TooBig, Unreadable, tokens
 from rlvr.verifiers.math.words import NUMBERS, ONE_LETTER_UNITS
@@ -124,6 +134,8 @@ class Expressions:
         """Does a factor follow without a sign? Two numbers side by side are an error, not a product."""
         token = self.token
         if token.mark is Mark.NUMBER:
+            if parts[-1] == Sym("i") and not token.spaced:
+                return True
             raise Unreadable("a number directly after a factor")
         if not isinstance(parts[-1], EXPRESSION):
             return False
@@ -138,8 +150,10 @@ class Expressions:
         )
 
     def unit_letter(self, number: Node) -> bool:
-        """`5 m`: a number, a space, a unit of one letter and nothing more."""
+        """`5 m`, `5 m/s`: a number, a space, a unit of one letter and nothing more."""
         token, after = self.token, self.ahead()
+        if after.text == "/" and self.ahead(2).text in ONE_LETTER_UNITS:
+            after = self.ahead(3)
         return (
             isinstance(number, Num)
             and token.spaced

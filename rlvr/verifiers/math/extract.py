@@ -11,17 +11,45 @@ MAX_BARE = 2000  # characters of a response that is nothing but an answer
 
 _MARKS = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])|\\.|[{}]", re.DOTALL)
 _PHRASE = re.compile(
-    r"answer[ \t*_]{0,4}(?:(?:is|are)\b|[:：]|=)[ \t*_]{0,4}[:：]?|####", re.IGNORECASE
+    r"answers?[ \t*_]{0,4}(?:(?:is|are)\b|[:：]|=)[ \t*_]{0,4}[:：]?|####", re.IGNORECASE
 )
-_JOINED = frozenset("or and maybe perhaps possibly either alternatively also else".split())
+_JOINED = frozenset(
+    ["or", "and", "maybe", "perhaps", "possibly", "either", "alternatively", "also", "else"]
+)
+# what follows these says why, and is no part of the answer
 _REASON = re.compile(
-    r",?\s+(?:because|since|as|which|that|so|thus|hence|when|where|if|for|obtained|after|given|in total|altogether)\b"
-    r"|\s*\((?=[A-Za-z]{3})",
+    r",?\s+(?:because|since|as|which|thus|hence|so)\b|\s*\((?=[A-Za-z]{3})", re.IGNORECASE
+)
+# what follows these is dropped only when it has no digit: "5 for x and 7 for y" is not 5
+_REMARK = re.compile(
+    r",?\s+(?:for|when|where|if|obtained|after|given|in total|in all|altogether|that)\b[^0-9=\\]*$",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?")
 _SHORT = frozenset(
-    "sq ft in cu hr min sec lb lbs oz yd mi cm mm km kg vs approx a.m p.m u.s".split()
+    [
+        "sq",
+        "ft",
+        "in",
+        "cu",
+        "hr",
+        "min",
+        "sec",
+        "lb",
+        "lbs",
+        "oz",
+        "yd",
+        "mi",
+        "cm",
+        "mm",
+        "km",
+        "kg",
+        "vs",
+        "approx",
+        "a.m",
+        "p.m",
+        "u.s",
+    ]
 )
 
 
@@ -152,12 +180,13 @@ def phrase(text: str) -> list[Found]:
         return []
     sentence = first_sentence(line)
     readings = [sentence]
-    cut = _REASON.search(sentence)
-    if cut and cut.start() > 0:
-        readings.append(sentence[: cut.start()])
+    for pattern in (_REMARK, _REASON):
+        cut = pattern.search(sentence)
+        if cut and cut.start() > 0:
+            readings.insert(0, sentence[: cut.start()])
     if sentence.endswith("!"):
         readings.append(sentence.rstrip("!"))
-    return [Found(each.strip(), "phrase") for each in readings if each.strip(" *_`$")]
+    return [Found(each.strip(" *_`"), "phrase") for each in readings if each.strip(" *_`$")]
 
 
 def _first_line(text: str) -> str:
@@ -169,7 +198,7 @@ def _first_line(text: str) -> str:
                 return " ".join(text[len(opening) : end].split())
     begin = text.find(r"\begin{")
     line_end = text.find("\n")
-    if 0 <= begin and (line_end < 0 or begin < line_end):
+    if begin >= 0 and (line_end < 0 or begin < line_end):
         end = text.find(r"\end{", begin)
         line_end = text.find("\n", end) if end >= 0 else line_end
     return (text if line_end < 0 else text[:line_end]).strip()

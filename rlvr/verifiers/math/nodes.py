@@ -190,10 +190,11 @@ def replace(node: Node, old: Node, new: Node) -> Node:
 
 
 def names(node: Node) -> frozenset[str]:
-    """The variables of an expression, constants left out."""
+    """The variables of an expression and the functions nobody knows (`?f`), constants left out."""
     if isinstance(node, Sym):
         return frozenset() if node.name in CONSTANTS else frozenset({node.name})
-    return frozenset().union(*(names(part) for part in children(node)))
+    own = {node.name} if isinstance(node, Call) and node.name[0] == "?" else ()
+    return frozenset(own).union(*(names(part) for part in children(node)))
 
 
 def mentions(node: Node, *functions: str) -> bool:

@@ -26,9 +26,9 @@ _here = threading.local()
 _INVERSE = {"arcsec": "acos", "arccsc": "asin", "arccot": "atan"}
 _NAMES = {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan",
-    **{name: name for name in "sin cos tan cot sec csc sinh cosh tanh coth sech csch".split()},
+    **{name: name for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch"]},
 }  # fmt: skip
-_ANGLED = frozenset("sin cos tan cot sec csc".split())
+_ANGLED = frozenset(["sin", "cos", "tan", "cot", "sec", "csc"])
 _REALS_ONLY = frozenset({"arcsin", "arccos", "arcsec", "arccsc"})
 
 
@@ -148,7 +148,7 @@ class Evaluation:
             return self.root(x, self.value(args[1]))
         if name in ("log", "ln"):
             return self.log(name, x, args)
-        if mp.im(x) != 0 or len(args) > 1 and name not in ("max", "min"):
+        if mp.im(x) != 0 or (len(args) > 1 and name not in ("max", "min")):
             return self.rest(name, x, args)
         if name in _INVERSE:
             self.left_reals |= name in _REALS_ONLY and abs(x) < 1

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from rlvr.verifiers.math.equal import equal
 from rlvr.verifiers.math.exact import Undefined
 from rlvr.verifiers.math.nodes import (
-    Call, Kind, Node, Relation, Seq, Sym, Text, Union, names, negative,
+    Call,
+    Kind,
+    Node,
+    Relation,
+    Seq,
+    Sym,
+    Union,
+    names,
+    negative,
 )  # fmt: skip
 
 INFINITY = Sym("oo")
 MAX_PIECES = 40
 _MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
-_REALS = {Sym("bbR"), Sym("R"), Text("all real numbers"), Text("all reals"), Text("real numbers")}
+_REALS = {Sym("bbR"), Sym("R")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ def is_region(node: Node) -> bool:
                 ops == ("in",) and (is_region(sides[1]) or _interval(sides[1]) is not None)
             )
         case Seq(Kind.INTERVAL, items):
-            return len(items) == 2
+            return len(items) == 2 and not any(isinstance(item, Seq) for item in items)
         case Seq(Kind.TUPLE, items):
             return len(items) == 2 and any(_is_infinite(item) for item in items)
         case Seq(Kind.LIST, items):

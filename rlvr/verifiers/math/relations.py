@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 from rlvr.verifiers.math.equal import equal
 from rlvr.verifiers.math.nodes import (
-    MINUS, Add, Call, Mul, Node, Num, Pow, Quantity, Relation, Seq, Sym, names,
+    MINUS,
+    Add,
+    Call,
+    Mul,
+    Node,
+    Num,
+    Pow,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    names,
 )  # fmt: skip
 
 EXPRESSION = (Num, Sym, Add, Mul, Pow, Call)
@@ -74,12 +86,9 @@ def _variables(node: Node) -> bool:
 def as_fraction(node: Node) -> Node:
     """`56\\%` within a chain is 56/100."""
     if isinstance(node, Quantity):
-        hundredth = Pow(Num(100 * ONE_VALUE), MINUS)
+        hundredth = Pow(Num(Fraction(100)), MINUS)
         return Mul((node.value, hundredth)) if node.percent else node.value
     return node
-
-
-ONE_VALUE = MINUS.value * MINUS.value
 
 
 def near(a: Node, b: Node) -> bool:
@@ -134,7 +143,9 @@ def _proportional(f: Node, g: Node, op: str) -> bool:
     free = sorted(names(f) | names(g))
     if names(f) != names(g):
         return False
-    at = {name: ONE_VALUE * (7 + 5 * index) / (3 + index) for index, name in enumerate(free)}
+    if not free:
+        return equal(f, g)
+    at = {name: Fraction(7 + 5 * index, 3 + index) for index, name in enumerate(free)}
     run = Evaluation(at, 60)
     try:
         here, there = run.value(f), run.value(g)
@@ -153,7 +164,7 @@ def _proportional(f: Node, g: Node, op: str) -> bool:
     return equal(Mul((_put(f, point), g)), Mul((_put(g, point), f)))
 
 
-def _rational(node: Node, at: dict) -> object:
+def _rational(node: Node, at: dict[str, Fraction]) -> Fraction | None:
     from rlvr.verifiers.math.exact import Inexact, Undefined, exact
     from rlvr.verifiers.math.tokens import TooBig
 

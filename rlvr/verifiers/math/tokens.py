@@ -50,12 +50,14 @@ _TOKEN = re.compile(
     r"|mathsf|mathtt|boldsymbol|bm|hbox|fbox|boxed|operatorname|rm|bf|emph|underline|boldmath)\*?"
     r"(?![A-Za-z]))"
     r"|(?P<command>\\(?:[A-Za-z]+\*?|.))"
-    r"|(?P<letters>[A-Za-z]+(?:\.(?:[A-Za-z]\.)+)?)"
+    r"|(?P<letters>[A-Za-z](?:\.[A-Za-z](?![A-Za-z]))+\.?|[A-Za-z]+)"
     r"|(?P<operator>\*\*|<=|>=|!=|==|:=|.)",
     re.DOTALL,
 )
 # what these hold is mathematics in another typeface, unless it is a word
-_TYPEFACES = frozenset("mathbf mathit boldsymbol bm fbox boxed rm bf underline boldmath".split())
+_TYPEFACES = frozenset(
+    ["mathbf", "mathit", "boldsymbol", "bm", "fbox", "boxed", "rm", "bf", "underline", "boldmath"]
+)
 
 
 def tokens(text: str) -> list[Token]:
@@ -136,7 +138,7 @@ def _typed(face: str, inside: str, out: list[Token], depth: int) -> None:
         out.append(Token(Mark.OPERATOR, "}"))
     else:
         for piece in re.finditer(
-            r"\d+(?:,\d{3})*(?:\.\d+)?|[A-Za-z]+(?:\.(?:[A-Za-z]\.?)+)?|\S", inside
+            r"\d+(?:,\d{3})*(?:\.\d+)?|[A-Za-z](?:\.[A-Za-z](?![A-Za-z]))+\.?|[A-Za-z]+|\S", inside
         ):
             word = piece[0]
             if word[0].isdigit():
@@ -163,6 +165,8 @@ def _letters(run: str, out: list[Token], spaced: bool) -> None:
         out.append(Token(Mark.JOIN, low, spaced))
     elif run == "to" and previous is not None and previous.mark is Mark.NUMBER:
         out.append(Token(Mark.OPERATOR, ":", spaced))
+    elif run == "min" and previous is not None and previous.mark is Mark.NUMBER:
+        out.append(Token(Mark.WORD, run, spaced))
     elif run in words.FUNCTIONS or run in words.SAME_FUNCTION:
         out.append(Token(Mark.FUNCTION, words.SAME_FUNCTION.get(run, run), spaced))
     elif run in words.NAMED or (run in words.GREEK and len(run) > 2):
@@ -206,7 +210,7 @@ _COMMAND_NAMES = {
 
 def _command(word: str, spaced: bool) -> Token:
     name = word[1:].rstrip("*") or word[1:]
-    if name in words.FUNCTIONS and name != "sqrt":
+    if name in words.FUNCTIONS and name not in ("sqrt", "binom"):
         return Token(Mark.FUNCTION, name, spaced)
     if name in words.NAMED:
         return Token(Mark.SYMBOL, words.NAMED[name], spaced)

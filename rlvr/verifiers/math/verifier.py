@@ -13,6 +13,8 @@ from typing import ClassVar
 from rlvr.types import Status, Verdict
 from rlvr.verifiers.math.answers import MAX_CHARS, parse
 from rlvr.verifiers.math.compare import Comparison
+from rlvr.verifiers.math.equal import defined
+from rlvr.verifiers.math.expressions import EXPRESSION
 from rlvr.verifiers.math.extract import Found, boxes, extract
 from rlvr.verifiers.math.nodes import Kind, Node, Num, Seq
 from rlvr.verifiers.math.tokens import TooBig, Unreadable
@@ -75,6 +77,8 @@ class Math:
                 continue
             except Unreadable:
                 continue
+            if reading.source == "phrase" and reading.text.endswith("!"):
+                continue  # "it is 42!" need not be a factorial
             hedge = (
                 isinstance(said, Seq) and said.kind is Kind.LIST and not isinstance(gold.node, Seq)
             )
@@ -120,7 +124,10 @@ def _gold(reference: str) -> Gold:
     text = gold_text(reference)
     if not text:
         raise Unreadable("empty")
-    return Gold(text, read(text))
+    node = read(text)
+    if isinstance(node, EXPRESSION) and not defined(node):
+        raise Unreadable("it has no value")
+    return Gold(text, node)
 
 
 def gold_text(reference: str) -> str:
