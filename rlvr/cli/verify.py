@@ -95,7 +95,7 @@ def verifier_from(flags: tuple[str, ...], timeout: float | None = None) -> Spec:
         if any(field.name == "timeout" for field in fields):
             given["timeout"] = str(timeout)
     stage = config.resolve({"verifier": given["name"]}, {}, flags=tree).stages["verifier"]
-    return Spec(stage.plugin.spec, stage.given())
+    return Spec(stage.plugin.spec, stage.values())
 
 
 def _stream(source: BinaryIO, sink: TextIO, pool: Pool) -> None:
@@ -142,7 +142,7 @@ def _written(line: Line, verdict: Verdict) -> str:
         "isolation": verdict.isolation,
     }
     record |= {name: value for name, value in more.items() if value}
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    return json.dumps(record) + "\n"  # ASCII: no character in it ends a line for anybody
 
 
 def _shares(counts: Mapping[str, int]) -> str:
@@ -169,13 +169,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _created(path: Path) -> Iterator[TextIO]:
-    """A lone surrogate leaves as the JSON escape it came as."""
     if str(path) == "-":
-        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
         yield sys.stdout
         return
     try:
-        file = path.open("w", encoding="utf-8", errors="backslashreplace")
+        file = path.open("w", encoding="ascii")
     except OSError as error:
         raise UserError(f"--output {path}: {(error.strerror or str(error)).lower()}") from error
     with file:

@@ -10,6 +10,7 @@ and one that hangs takes the others' verdicts with it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -64,10 +65,11 @@ class Composed:
     @cached_property
     def components(self) -> tuple[Component, ...]:
         found = tuple(Component(value) for value in self.chosen)
-        for position, each in enumerate(found):
-            earlier = sum(other.name == each.name for other in found[:position])
-            if earlier:
-                each.name = f"{each.name}_{earlier + 1}"
+        seen: Counter[str] = Counter()
+        for each in found:
+            seen[each.name] += 1
+            if seen[each.name] > 1:
+                each.name = f"{each.name}_{seen[each.name]}"
         return found
 
     @property
