@@ -8,9 +8,7 @@ import torch
 
 CPU_BYTES = 64 << 20  # of float32 logits; larger chunks win no time
 CUDA_BYTES = 5 << 28  # of float32 logits: 2048 rows of a vocabulary of 152k
-CUDA_BLOCK_BYTES = (
-    5 << 29
-)  # of 16-bit gradients: 8192 rows of 152k, enough to fill the products' tiles
+CUDA_BLOCK_BYTES = 5 << 29  # of 16-bit gradients: 8192 rows of 152k fill the products' tiles
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,9 @@ class Chunks:
             inner = chunk or max(CPU_BYTES // (4 * vocabulary), 16)
             return cls(inner, inner)
         inner = chunk or _round(CUDA_BYTES // (4 * vocabulary), 128)
-        return cls(
-            inner, max(CUDA_BLOCK_BYTES // (operand.itemsize * vocabulary) // inner, 1) * inner
-        )
+        return cls(inner, _round(CUDA_BLOCK_BYTES // (operand.itemsize * vocabulary), inner))
 
 
 def _round(rows: int, unit: int) -> int:
-    """Whole tiles of the product, at least one."""
+    """`rows` down to whole units, at least one."""
     return max(rows // unit, 1) * unit

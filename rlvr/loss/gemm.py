@@ -1,8 +1,8 @@
-"""The matrix products between hidden states and vocabulary: exact inputs to the softmax, gradients out of it.
+"""The products between hidden states and vocabulary: logits, and the gradients of them.
 
-A head is a sum of terms x m^T: hidden states with the output matrix and, with LoRA on the head, h A^T with B. Products
-of 16-bit operands are accumulated and kept in float32: a 16-bit logit is off by up to 1/16 where it is near 16, which
-moves ratios by several percent.
+A head is a sum of terms x m^T: hidden states with the output matrix and, with LoRA on the head, h
+A^T with B. Products of 16-bit operands are accumulated and kept in float32: a 16-bit logit is off
+by up to 1/16 where it is near 16, which moves ratios by several percent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Projection:
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor | None], dtype: torch.dtype | None) -> Projection:
-        """From (bias, x, m, x, m, ...); products have operands of `dtype`, none: what they promote to."""
+        """From (bias, x, m, x, m, ...). Operands are of `dtype`; none: what x and m promote to."""
         bias, *rest = tensors
         terms = []
         for x, m in zip(rest[::2], rest[1::2], strict=True):
@@ -71,7 +71,7 @@ class Projection:
 
 
 class Gradients:
-    """Sums of d loss / d (bias, x, m, x, m, ...), those of the vocabulary's side in the exact type."""
+    """Sums of d loss / d (bias, x, m, x, m, ...); the vocabulary's side in the exact type."""
 
     def __init__(
         self, projection: Projection, tensors: Sequence[Tensor | None], needed: Sequence[bool]

@@ -1,4 +1,5 @@
-"""The output layer of a model, and what it says of chosen tokens, without ever holding the logits of all rows.
+"""The output layer of a model, and what it says of chosen tokens, without ever holding the logits
+of all rows.
 
 Not covered: heads sharded over several devices, a temperature of its own for every token.
 """
@@ -58,9 +59,10 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Log-probability and entropy of softmax(y / temperature) at `tokens`, each [N] float32.
 
-    hidden [N, H], tokens [N] int64. Both are differentiable, once, in hidden, weight, bias and LoRA; the backward pass
-    computes logits again, of rows with a gradient only. At most `chunk` rows of logits exist at a time (none: as many
-    as suit the device). Under `torch.no_grad` nothing is kept. Inputs in float64 give float64.
+    hidden [N, H], tokens [N] int64. Both are differentiable, once, in hidden, weight, bias and
+    LoRA; the backward pass computes logits again, of rows with a gradient only. At most `chunk`
+    rows of logits exist at a time (none: as many as suit the device). Under `torch.no_grad` nothing
+    is kept. Inputs in float64 give float64.
     """
     shape = Shape(temperature, head.softcap)
     return _TokenLogprobs.apply(tokens, shape, head.dtype, chunk, *head.tensors(hidden, tokens))
@@ -93,7 +95,10 @@ class _TokenLogprobs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor, e: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Any
+    ) -> Any:
+        g, e = grad_outputs
         tokens, logp, lse, entropy, *tensors = ctx.saved_tensors
         shape, dtype, chunk = ctx.settings
         projection = Projection.of(tensors, dtype)

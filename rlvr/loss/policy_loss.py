@@ -1,8 +1,9 @@
-"""The loss of one part of a batch: a sum over tokens, with its exact gradient to hidden states and head.
+"""The loss of one part of a batch: a sum over tokens, with its exact gradient.
 
     loss = sum_t rule_t + kl_t - entropy_bonus * scale_t * H_t
 
-Weights and scales carry every normaliser, so the losses of any parts of a batch add up to that of the whole.
+Weights and scales carry every normaliser, so the losses of any parts of a batch add up to that of
+the whole.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Penalty = Callable[[TokenInputs], Tensor]  # tokens -> [T], the scale multiplied
 
 
 class Tokens(Protocol):
-    """What is known of T response tokens before the model speaks; a response's tokens are adjacent."""
+    """What is known of T response tokens beforehand; a response's tokens are adjacent."""
 
     @property
     def tokens(self) -> Tensor: ...  # [T] int64
@@ -70,44 +71,39 @@ def policy_loss(
 ) -> LossResult:
     """Loss of hidden [T, H], the states that predict `inputs.tokens`.
 
-    Where `rule.per_token`, gradients are computed in the forward pass, three products in all, and the backward pass
-    only hands them over; other rules need every log-probability first and take four. Tokens with weight 0 and scale 0
-    are left out before the first product, unless `every` asks for their log-probability and entropy too; those with
-    no gradient (clipped, say) before the others.
+    Where `rule.per_token`, gradients are computed in the forward pass, three products in all, and
+    the backward pass only hands them over; other rules need every log-probability first and take
+    four. Tokens with weight 0 and scale 0 are left out before the first product, unless `every`
+    asks for their log-probability and entropy too; those with no gradient (clipped, say) before the
+    others.
     """
     objective = Objective(rule, kl, entropy_bonus)
-    whole = TokenInputs(
-        inputs.old_logp,
-        inputs.old_logp,
-        inputs.weight,
-        inputs.scale,
-        inputs.segment,
-        inputs.ref_logp,
+    old = inputs.old_logp
+    known = TokenInputs(
+        old, old, inputs.weight, inputs.scale, inputs.segment, ref_logp=inputs.ref_logp
     )
-    tensors = head.tensors(hidden, inputs.tokens)
     if every:
-        said = torch.arange(len(inputs.tokens), device=inputs.tokens.device)
+        said = torch.arange(len(old), device=old.device)
     else:
         said = ((inputs.weight != 0) | (inputs.scale != 0)).nonzero()[:, 0]
     if rule.per_token:
         shape = Shape(temperature, head.softcap)
+        tensors = head.tensors(hidden, inputs.tokens)
         return LossResult(
             *_OnePass.apply(
-                inputs.tokens, whole, said, objective, shape, head.dtype, chunk, *tensors
+                inputs.tokens, known, said, objective, shape, head.dtype, chunk, *tensors
             )
         )
     logp, entropy = token_logprobs(
         hidden[said], head, inputs.tokens[said], temperature=temperature, chunk=chunk
     )
-    each = objective(_at(whole, said, logp), entropy)
-    full = (torch.zeros_like(whole.old_logp, dtype=logp.dtype) for _ in range(2))
+    each = objective(_at(known, said, logp), entropy)
+    zero = torch.zeros_like(old, dtype=logp.dtype)
     return LossResult(
         each.sum(),
-        whole.old_logp.to(logp.dtype).index_copy(0, said, logp.detach()),
-        *(
-            room.index_copy_(0, said, of.detach())
-            for room, of in zip(full, (entropy, each), strict=True)
-        ),
+        old.to(logp.dtype).index_copy(0, said, logp.detach()),
+        zero.index_copy(0, said, entropy.detach()),
+        zero.index_copy(0, said, each.detach().to(logp.dtype)),
     )
 
 
@@ -184,7 +180,10 @@ class _OnePass(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Any
+    ) -> Any:
+        upstream: Tensor = grad_outputs[0]
         if ctx.gradients is None:
             raise RuntimeError("the gradient of this loss was handed over before; compute it again")
         gradients, ctx.gradients = ctx.gradients, None  # handed over, not copied: [V, H] is large

@@ -1,6 +1,7 @@
 """What is done to each row of logits: statistics of the softmax, and its gradient.
 
-With z = shaped logits / temperature, l = z - lse(z), p = exp(l), a the chosen token, logp = l_a and H = -sum p l:
+With z = shaped logits / temperature, l = z - lse(z), p = exp(l), a the chosen token, logp = l_a and
+H = -sum p l:
 
     d loss / d z_v = g (1[v = a] - p_v) - e p_v (l_v + H),    g = d loss / d logp,  e = d loss / d H
 
@@ -62,7 +63,7 @@ class Rows(Protocol):
     ) -> None:
         """d loss / d logits of row i into out[place[i]], of no row whose place is -1.
 
-        Places rise with i.
+        Places rise one by one.
         """
         ...
 
@@ -80,7 +81,7 @@ def rows_for(device: torch.device, shape: Shape, bias: Tensor | None) -> Rows:
 
 @dataclass(frozen=True)
 class TorchRows:
-    """Rows in plain PyTorch. `out` may be `logits` itself: no row is placed behind its own number."""
+    """Rows in plain PyTorch. `out` may be `logits` itself where place[i] <= i."""
 
     shape: Shape
     bias: Tensor | None = None  # [V]

@@ -1,0 +1,304 @@
+"""Attention over packed rows: responses laid end to end, each attending to itself alone.
+
+Not covered: attention that caps its scores (Gemma 2), attention sinks, layers without attention
+that carry a state along the row (Mamba, linear attention) and encoders. A model that gives other
+numbers packed than alone is refused.
+
+On a GPU in 16 bit: FlashAttention where it is installed, PyTorch's own variable-length kernel
+otherwise. Elsewhere rows are padded inside the attention only, in groups of like length: no mask,
+nothing padded in the rest of the model.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlvr.errors import UserError
+
+NAME = "rlvr_packed"
+WASTE = 0.25  # the share of a padded group that may be padding
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of like length."""
+
+    index: Tensor  # [rows, longest] packed positions; behind a row's end some position of the pack
+    causal: bool
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where rows begin and how they are grouped for attention that needs padding."""
+
+    cu_seqlens: Tensor  # [rows + 1] int32
+    longest: int
+    groups: tuple[Group, ...]
+    back: Tensor  # [T] where each packed position lies in the groups laid end to end
+
+    @classmethod
+    def of(cls, cu_seqlens: Tensor, *, padded: bool, prefix: Sequence[int] | None = None) -> Packing:
+        """`prefix`: for each segment the earlier one it continues (a shared prompt), or -1."""
+        bounds = cu_seqlens.tolist()
+        if len(bounds) < 2 or any(end <= start for start, end in pairwise(bounds)):
+            raise ValueError(f"cu_seqlens must rise from 0, not {bounds[:8]}")
+        device = cu_seqlens.device
+        if not padded:
+            return cls(cu_seqlens, max(e - s for s, e in pairwise(bounds)), (), torch.empty(0))
+        rows = _rows([range(*each) for each in pairwise(bounds)], prefix)
+        back = torch.empty(bounds[-1], dtype=torch.long)
+        offset, groups = 0, []
+        for members in _groups(rows):
+            longest = len(members[0])
+            index = torch.empty(len(members), longest, dtype=torch.long)
+            for place, row in enumerate(members):
+                positions = torch.tensor([*row])
+                index[place] = positions[-1]
+                index[place, : len(row)] = positions
+                back[positions] = torch.arange(offset, offset + len(row))
+                offset += longest
+            groups.append(Group(index.to(device), longest > 1))
+        return cls(cu_seqlens, max(map(len, rows)), tuple(groups), back.to(device))
+
+
+Row = Sequence[int]  # packed positions, in the order in which they attend
+
+
+def _rows(segments: Sequence[range], prefix: Sequence[int] | None) -> list[Row]:
+    """What attends together: a segment with the one it continues in front; alone where it has none.
+
+    A prefix that some row holds is no row of its own.
+    """
+    if prefix is None:
+        return [*segments]
+    held = set(prefix)
+    return [
+        segment if before < 0 else [*segments[before], *segment]
+        for number, (segment, before) in enumerate(zip(segments, prefix, strict=True))
+        if before >= 0 or number not in held
+    ]
+
+
+def _groups(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows by falling length, a new group where padding would pass WASTE."""
+    groups: list[list[Row]] = []
+    for row in sorted(rows, key=len, reverse=True):
+        if groups and len(row) >= (1 - WASTE) * len(groups[-1][0]):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    packing: Packing | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """Attention as transformers calls it; query [1, heads, T, D], out [1, T, heads, D].
+
+    Without a packing: PyTorch's own, as with "sdpa", so that the same model also generates.
+    """
+    if softcap is not None or any(
+        more.get(each) is not None for each in ("s_aux", "position_bias")
+    ):
+        raise UserError("this model's attention caps, biases or sinks its scores: not supported")
+    if packing is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        return sdpa_attention_forward(  # pyright: ignore[reportReturnType]
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
+        )
+    q, k, v = (each[0].transpose(0, 1) for each in (query, key, value))  # [T, heads, D]
+    window = sliding_window if sliding_window and sliding_window < packing.longest else None
+    if packing.groups:
+        out = _padded(q, k, v, packing, scaling, dropout, window)
+    else:
+        out = _variable_length(q, k, v, packing, scaling, dropout, window)
+    return out[None], None
+
+
+def _padded(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    packing: Packing,
+    scaling: float | None,
+    dropout: float,
+    window: int | None,
+) -> Tensor:
+    grouped = q.shape[1] != k.shape[1]
+    outs = []
+    for group in packing.groups:
+        longest = group.index.shape[1]
+        padded = [each[group.index].transpose(1, 2) for each in (q, k, v)]
+        mask = _band(longest, window, q.device) if window and window < longest else None
+        out = nn.functional.scaled_dot_product_attention(
+            *padded,
+            attn_mask=mask,
+            dropout_p=dropout,
+            scale=scaling,
+            is_causal=mask is None and group.causal,
+            enable_gqa=grouped,
+        )
+        outs.append(out.transpose(1, 2).flatten(0, 1))
+    return torch.cat(outs)[packing.back]
+
+
+def _band(longest: int, window: int, device: torch.device) -> Tensor:
+    """[longest, longest] bool: a position sees itself and the window - 1 before it."""
+    near = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
+    return near.triu(1 - window)
+
+
+def _variable_length(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    packing: Packing,
+    scaling: float | None,
+    dropout: float,
+    window: int | None,
+) -> Tensor:
+    wide = q.dtype
+    if torch.is_autocast_enabled(q.device.type):  # norms on q and k give back float32
+        wide = torch.get_autocast_dtype(q.device.type)
+    q, k, v = (each.to(wide) for each in (q, k, v))
+    bounds = packing.cu_seqlens, packing.cu_seqlens, packing.longest, packing.longest
+    left = window - 1 if window else -1
+    if importlib.util.find_spec("flash_attn") is not None:
+        from flash_attn import flash_attn_varlen_func  # pyright: ignore[reportMissingImports]
+
+        return flash_attn_varlen_func(
+            q, k, v, *bounds, dropout, scaling, causal=True, window_size=(left, 0)
+        )
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = inspect.signature(varlen_attn).parameters
+    options: dict[str, Any] = {"scale": scaling} if scaling is not None else {}
+    if "window_size" in known:
+        options["window_size"] = (left, 0)
+    elif window is None:
+        options["is_causal"] = True  # before PyTorch 2.12
+    else:
+        raise UserError("sliding windows need flash-attn or a newer PyTorch")
+    if q.shape[1] != k.shape[1]:
+        if "enable_gqa" in known:
+            options["enable_gqa"] = True
+        else:
+            k, v = (each.repeat_interleave(q.shape[1] // k.shape[1], 1) for each in (k, v))
+    out = varlen_attn(q, k, v, *bounds, **options)
+    assert isinstance(out, Tensor)
+    return out
+
+
+def _pads(model: nn.Module) -> bool:
+    """Whether rows must be padded: there is no variable-length kernel for this device and type."""
+    parameter = next(model.parameters())
+    if parameter.device.type != "cuda":
+        return True
+    kind = parameter.dtype
+    if torch.is_autocast_enabled("cuda"):
+        kind = torch.get_autocast_dtype("cuda")
+    return kind not in (torch.float16, torch.bfloat16)
+
+
+def attach(model: nn.Module) -> None:
+    """Give `model` packed attention.
+
+    Raises UserError when rows packed give other numbers than each alone.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    kind = type(model).__name__
+    if getattr(model.config, "attention_chunk_size", None):
+        raise UserError(f"{kind}: attention in chunks is not supported")
+    try:
+        model.set_attn_implementation(NAME)  # pyright: ignore[reportCallIssue]
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{kind} does not take another attention: {error}") from None
+    _check(model)
+
+
+@torch.no_grad()
+def _check(model: nn.Module) -> None:
+    """Two short rows, packed and alone, must give the same states."""
+    kind = type(model).__name__
+    device = next(model.parameters()).device
+    size = model.get_input_embeddings().weight.shape[0]  # pyright: ignore[reportCallIssue]
+    lengths = (5, 4)
+    ids = (torch.arange(sum(lengths), device=device) * 7 + 3) % size
+    positions = torch.cat([torch.arange(length, device=device) for length in lengths])
+    bounds = torch.tensor([0, lengths[0], sum(lengths)], dtype=torch.int32, device=device)
+    training = model.training
+    model.eval()
+    try:
+        packed = packed_forward(model, ids[None], positions[None], bounds)
+        trunk: Any = model.base_model
+        alone = torch.cat(
+            [
+                trunk(input_ids=row[None], use_cache=False).last_hidden_state[0]
+                for row in ids.split(lengths)
+            ]
+        )
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"{kind} cannot be trained on packed rows: {error}") from None
+    finally:
+        model.train(training)
+    error = (packed - alone).float().norm() / alone.float().norm()
+    tolerance = 0.05 if packed.dtype in (torch.bfloat16, torch.float16) else 1e-3
+    if not error <= tolerance:
+        raise UserError(
+            f"{kind} gives other states for packed rows than alone (off by {float(error):.0%}): "
+            "it ignores position_ids or carries a state along the row"
+        )
+
+
+def shares(model: nn.Module) -> bool:
+    """Whether segments can continue a shared one: the variable-length kernels cannot."""
+    return _pads(model)
+
+
+def packed_forward(
+    model: nn.Module,
+    input_ids: Tensor,
+    position_ids: Tensor,
+    cu_seqlens: Tensor,
+    prefix: Sequence[int] | None = None,
+) -> Tensor:
+    """Last hidden states [T, H] of a causal language model, without its head.
+
+    input_ids, position_ids [1, T], positions from 0 in every row; cu_seqlens [rows + 1] int32,
+    where rows begin and end. `attach` must have been called. With `prefix` (see `Packing.of`, and
+    `shares`) a prompt passes through the model once for all the responses to it.
+    """
+    packing = Packing.of(cu_seqlens, padded=_pads(model), prefix=prefix)
+    # a mask of four dimensions is passed through as it is: no [T, T] mask is built
+    unused = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=input_ids.device)
+    return model.base_model(  # pyright: ignore[reportCallIssue]
+        input_ids=input_ids,
+        position_ids=position_ids,
+        attention_mask=unused,
+        use_cache=False,
+        packing=packing,
+    ).last_hidden_state[0]
