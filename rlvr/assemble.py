@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rlvr import config, settings
-from rlvr.advantage.compose import PRESETS, Choice, compose, constants
+from rlvr.advantage.compose import PRESETS, compose, constants
 from rlvr.curriculum import Curriculum
 from rlvr.errors import UserError, unknown
 from rlvr.job import Job
@@ -48,7 +48,7 @@ def resolve(recipe: config.Tree, flags: config.Tree, preset: str | None = None) 
         return config.resolve(stages, settings.SECTIONS, **layers)
 
     first = attempt()
-    composition = compose({name: _choice(stage) for name, stage in first.stages.items()})
+    composition = compose(first.stages)
     derived = config.merged(derived, composition.derived)
     names = {name: stage.name for name, stage in attempt().stages.items()}
     limit = first.stages["sampler"].settings["max_tokens"].value
@@ -59,11 +59,6 @@ def resolve(recipe: config.Tree, flags: config.Tree, preset: str | None = None) 
     if isinstance(sampler, Limits):
         sampler.refuse_truncated()
     return Plan(resolved, composition.warnings)
-
-
-def _choice(stage: config.Stage) -> Choice:
-    given = {key for key, value in stage.settings.items() if value.origin in ("recipe", "flag")}
-    return Choice(stage.name, stage.explicit, stage.values(), frozenset(given))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ gives the same gradient.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -37,8 +37,9 @@ class Part:
     """Rows laid end to end without padding. P packed tokens, T response tokens."""
 
     input_ids: Tensor  # [1, P]
-    position_ids: Tensor  # [1, P], restarting at 0 for every row
-    cu_seqlens: Tensor  # [rows + 1] int32, where rows begin
+    position_ids: Tensor  # [1, P], counted from the beginning of each row's prompt
+    cu_seqlens: Tensor  # [segments + 1] int32, where segments begin
+    prefix: tuple[int, ...] | None  # the segment that each continues, -1: none; None: no sharing
     predicts: Tensor  # [T] which packed positions predict the response tokens
     tokens: Tensor  # [T]
     weight: Tensor  # [T]
@@ -48,23 +49,17 @@ class Part:
     ref_logp: Tensor | None = None  # [T]
 
     @classmethod
-    def pack(cls, rows: Sequence[Row]) -> Part:
-        widths = [row.width for row in rows]
-        starts = [0]
-        for width in widths:
-            starts.append(starts[-1] + width)
-        inputs = torch.cat([each for row in rows for each in (row.prompt, row.tokens[:-1])])
+    def pack(cls, rows: Sequence[Row], *, share: bool = False) -> Part:
+        """With `share`, rows of the same prompt continue one copy of it."""
+        layout = Layout()
+        predicts = [layout.add(row, share) for row in rows]
         references = [row.ref_logp for row in rows if row.ref_logp is not None]
         return cls(
-            input_ids=inputs[None],
-            position_ids=torch.cat([torch.arange(width) for width in widths])[None],
-            cu_seqlens=torch.tensor(starts, dtype=torch.int32),
-            predicts=torch.cat(
-                [
-                    torch.arange(start + len(row.prompt) - 1, start + row.width)
-                    for start, row in zip(starts, rows, strict=False)
-                ]
-            ),
+            input_ids=torch.cat(layout.ids)[None],
+            position_ids=torch.cat(layout.positions)[None],
+            cu_seqlens=torch.tensor(layout.bounds, dtype=torch.int32),
+            prefix=tuple(layout.prefix) if share else None,
+            predicts=torch.cat(predicts),
             tokens=torch.cat([row.tokens for row in rows]),
             weight=torch.cat([row.weight for row in rows]),
             scale=torch.cat([row.scale for row in rows]),
@@ -80,6 +75,41 @@ class Part:
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         return replace(self, **moved)
+
+
+@dataclass
+class Layout:
+    """Segments laid end to end: prompts, and what continues them."""
+
+    ids: list[Tensor] = field(default_factory=list)
+    positions: list[Tensor] = field(default_factory=list)
+    bounds: list[int] = field(default_factory=lambda: [0])
+    prefix: list[int] = field(default_factory=list)
+    prompts: dict[tuple[int, ...], int] = field(default_factory=dict)  # prompt -> its segment
+
+    def add(self, row: Row, share: bool) -> Tensor:
+        """Lay a row; returns the packed positions that predict its response tokens [L]."""
+        if not share:
+            start = self._segment(torch.cat([row.prompt, row.tokens[:-1]]), 0, -1)
+            return torch.arange(start + len(row.prompt) - 1, start + row.width)
+        key = tuple(row.prompt.tolist())
+        if key not in self.prompts:
+            self._segment(row.prompt, 0, -1)
+            self.prompts[key] = len(self.prefix) - 1
+        held = self.prompts[key]
+        last = torch.tensor([self.bounds[held + 1] - 1])
+        if len(row.tokens) == 1:
+            return last
+        start = self._segment(row.tokens[:-1], len(row.prompt), held)
+        return torch.cat([last, torch.arange(start, self.bounds[-1])])
+
+    def _segment(self, ids: Tensor, position: int, prefix: int) -> int:
+        start = self.bounds[-1]
+        self.ids.append(ids)
+        self.positions.append(torch.arange(position, position + len(ids)))
+        self.bounds.append(start + len(ids))
+        self.prefix.append(prefix)
+        return start
 
 
 @dataclass(frozen=True)
@@ -128,21 +158,40 @@ class Batch:
                 tuple(replace(row, weight=row.weight * count, scale=row.scale * count) for row in rows)
             )
 
-    def parts(self, budget: int) -> list[Part]:
-        """Packed parts of at most `budget` tokens (a longer row is a part of its own).
+    def parts(self, budget: int, *, share: bool = False) -> list[Part]:
+        """Packed parts of at most `budget` tokens (what is longer is a part of its own).
 
-        First fit, longest rows first: rows of like length share a part, and few parts are needed.
+        First fit, the longest first. With `share`, rows of one prompt stay together as far as the
+        budget allows and hold it once.
         """
+        clusters: dict[object, list[Row]] = {}
+        for number, row in enumerate(self.rows):
+            key = tuple(row.prompt.tolist()) if share else number
+            clusters.setdefault(key, []).append(row)
+        pieces = [piece for rows in clusters.values() for piece in _pieces(rows, budget, share)]
         bins: list[tuple[int, list[Row]]] = []
-        for row in sorted(self.rows, key=lambda row: -row.width):
+        for width, piece in sorted(pieces, key=lambda each: -each[0]):
             for index, (used, rows) in enumerate(bins):
-                if used + row.width <= budget:
-                    rows.append(row)
-                    bins[index] = (used + row.width, rows)
+                if used + width <= budget:
+                    bins[index] = (used + width, [*rows, *piece])
                     break
             else:
-                bins.append((row.width, [row]))
-        return [Part.pack(rows) for _, rows in bins]
+                bins.append((width, piece))
+        return [Part.pack(rows, share=share) for _, rows in bins]
+
+
+def _pieces(rows: Sequence[Row], budget: int, share: bool) -> Iterator[tuple[int, list[Row]]]:
+    """Rows of one prompt, cut where they pass the budget, each piece with its packed width."""
+    piece: list[Row] = []
+    width = 0
+    for row in rows:
+        more = len(row.tokens) - 1 if share and piece else row.width
+        if piece and width + more > budget:
+            yield width, piece
+            piece, width, more = [], 0, row.width
+        piece.append(row)
+        width += more
+    yield width, piece
 
 
 def rows_of(rollouts: Sequence[Rollout], weight: Tensor, scale: Tensor) -> list[Row]:

@@ -60,7 +60,8 @@ class Learner:
             for minibatch in batch.minibatches(self.minibatches, seed + epoch):
                 if not minibatch.rows:
                     continue
-                parts = [each.to(self.policy.device) for each in minibatch.parts(self.tokens_per_part)]
+                cut = minibatch.parts(self.tokens_per_part, share=self.policy.shares)
+                parts = [part.to(self.policy.device) for part in cut]
                 rule = self._fitted(parts, learned)
                 for part in parts:
                     self._backward(part, rule, learned)
@@ -85,7 +86,7 @@ class Learner:
             rule,
             temperature=self.temperature,
             entropy_bonus=self.entropy_bonus,
-            kl=self.kl,
+            kl=self.kl if self.kl.needs_reference else None,
         )
         result.loss.backward()
         inputs = _inputs(part, result.logp)
@@ -138,7 +139,7 @@ def score(
         if chunks[-1] and sum(each.width for each in chunks[-1]) + row.width > budget:
             chunks.append([])
         chunks[-1].append(row)
-    scored = [policy.score(Part.pack(chunk), temperature) for chunk in chunks if chunk]
+    scored = [policy.score(Part.pack(chunk, share=policy.shares), temperature) for chunk in chunks if chunk]
     if not scored:
         return torch.zeros(0), torch.zeros(0)
     return torch.cat([logp.cpu() for logp, _ in scored]), torch.cat([h.cpu() for _, h in scored])

@@ -176,6 +176,11 @@ class Policy:
         return torch.autocast(self.device.type, self.dtype)
 
     @property
+    def shares(self) -> bool:
+        """Whether a prompt passes through the model once for all the responses to it."""
+        return attention.shares(self.base)
+
+    @property
     def head(self) -> Head:
         layer = self.base.get_output_embeddings()  # pyright: ignore[reportCallIssue]
         softcap = getattr(self.base.config, "final_logit_softcapping", None)
@@ -185,7 +190,7 @@ class Policy:
         """Last hidden states at the positions that predict response tokens [T, H]."""
         with self.compute:
             packed = attention.packed_forward(
-                self.base, part.input_ids, part.position_ids, part.cu_seqlens
+                self.base, part.input_ids, part.position_ids, part.cu_seqlens, part.prefix
             )
         return packed[part.predicts]
 
