@@ -103,7 +103,9 @@ def _is_write(statement: list[Token]) -> bool:
     second = statement[1]
     if first in _WRITE_FOLLOWERS:
         return second.upper in _WRITE_FOLLOWERS[first]
-    return second.kind in ("word", "text", "name") and second.text.lower() not in _PROSE
+    if first == "COPY" and second.text == "(":
+        return True
+    return second.kind in ("word", "text", "escaped", "name") and second.text.lower() not in _PROSE
 
 
 def _empty(text: str, dialect: str) -> bool:

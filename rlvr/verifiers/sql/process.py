@@ -85,6 +85,7 @@ class QueryProcess:
             message = unpack(self._read(size, deadline))
         except TimeoutError:
             self.kill()
+            self.start()  # now, so that the next job does not wait for it
             return Reply("timeout", "took too long")
         except Died:
             self.kill()

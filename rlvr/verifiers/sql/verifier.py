@@ -163,10 +163,12 @@ class _Trial:
         for attempt in range(TRIES):
             seed = (self.settings.seed * 1_000 + copy) * TRIES + attempt
             view = View(database, seed)
+            first = self.court.table(self.alive[0], view, self.deadline)
+            if isinstance(first, Reply) and first.error == "unsupported":
+                raise BadReference(first.detail)
             if not all(self.court.is_stable(text, view, self.deadline) for text in self.alive):
                 continue
-            now = self.court.table(self.alive[0], view, self.deadline)
-            if isinstance(now, Table) and isinstance(before, Table) and not now.agrees(before.rows):
+            if _differ(first, before):
                 return view
             best = best or view
         return best
@@ -208,6 +210,10 @@ class _Trial:
             return _ENDINGS[reply.error], _words(reply)
         # an accepted query that could not be run might have agreed
         return (Status.BROKEN, self.unusable) if self.unusable else (Status.WRONG, _words(reply))
+
+
+def _differ(one: Table | Reply, other: Table | Reply) -> bool:
+    return isinstance(one, Table) and isinstance(other, Table) and not one.agrees(other.rows)
 
 
 def _refusal(query: str | None, scheme: str) -> tuple[Status, str] | None:

@@ -222,11 +222,11 @@ def test_memory_is_bounded(shops: list[str]) -> None:
 
 @pytest.mark.parametrize("query", [ENDLESS, STUCK])
 def test_late_queries_end_and_the_next_is_served(shops: list[str], query: str) -> None:
-    verifier = Sql(timeout=0.8)
+    verifier = Sql(timeout=1.5)
     for _ in range(2):
         started = time.monotonic()
         assert verifier(query, COUNT, database=shops[0]).status == "timeout"
-        assert time.monotonic() - started < 1.3
+        assert time.monotonic() - started < 2.5
         assert verifier(COUNT, COUNT, database=shops[0]).correct
         assert verifier(COUNT, query, database=shops[0]).status == "broken"
         assert verifier(COUNT, COUNT, database=shops[0]).correct

@@ -107,7 +107,7 @@ def _connect(target: str, memory_mb: int) -> duckdb.DuckDBPyConnection:
             "allow_community_extensions": "false",
             "python_enable_replacements": "false",
             "memory_limit": f"{memory_mb}MB",
-            "max_temp_directory_size": "0KB",
+            "temp_directory": "",
             "threads": "1",
             "lock_configuration": "true",
         },

@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -22,7 +22,8 @@ from rlvr.verifiers.sql.engines import Job, Refused, Reply, size
 from rlvr.verifiers.sql.engines.perturb import perturb
 
 IMAGE_BYTES = 48 << 20  # a database up to this size is copied into memory
-KEPT_BYTES = 128 << 20  # images kept open for the next query on them
+KEPT_BYTES = 96 << 20  # images and their page caches kept open for the next query on them
+CACHE_BYTES = 1 << 20  # of pages beside each image
 INSTRUCTIONS = 20_000  # between two looks at the clock: about a millisecond
 TEXT_BYTES = 16 << 20  # the longest string or blob inside a query
 
@@ -61,13 +62,27 @@ class Sqlite:
         self._open: OrderedDict[_Key, Opened] = OrderedDict()
 
     def run(self, job: Job) -> Reply:
+        start = time.monotonic()
+        reply = self._try(job)
+        if reply.error == "memory":
+            alone = len(self._open) == 1
+            self._close_all()
+            left = start + job.seconds - time.monotonic()
+            if not alone and left > 0:  # it may have been the images kept open that filled it
+                reply = self._try(replace(job, seconds=left))
+        return reply
+
+    def _try(self, job: Job) -> Reply:
         try:
             return self._query(self._opened(job), job)
         except Refused as end:
             return end.reply
         except MemoryError:
-            self._open.clear()
             return Reply("memory", "out of memory")
+
+    def _close_all(self) -> None:
+        while self._open:
+            self._open.popitem()[1].connection.close()
 
     def _opened(self, job: Job) -> Opened:
         path = Path(job.target)
@@ -77,7 +92,8 @@ class Sqlite:
             if key not in self._open:
                 self._open[key] = self._connect(path, job, timed)
         except (sqlite3.Error, snapshot.Unusable, OSError) as error:
-            raise Refused("database", f"{path.name}: {error}") from error
+            full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOMEM
+            raise Refused("memory" if full else "database", f"{path.name}: {error}") from error
         self._open.move_to_end(key)
         while (
             len(self._open) > 1 and sum(entry.bytes for entry in self._open.values()) > KEPT_BYTES
@@ -103,7 +119,7 @@ class Sqlite:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if job.perturb is not None:
             perturb(connection, job.perturb)
-        opened = Opened(connection, held + 1)
+        opened = Opened(connection, held + CACHE_BYTES)
         self._guard(opened, job.reverse, timed)
         return opened
 
@@ -112,6 +128,7 @@ class Sqlite:
         for pragma in (
             "query_only=ON",
             "temp_store=MEMORY",
+            f"cache_size=-{CACHE_BYTES >> 10}",
             "cell_size_check=ON",
             f"trusted_schema={'ON' if timed else 'OFF'}",
             f"hard_heap_limit={self._heap}",
