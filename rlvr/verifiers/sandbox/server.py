@@ -1,0 +1,143 @@
+"""The fork server of the sandbox: started clean, single-threaded, one program at a time.
+
+It never holds a test, a gold, a secret or a program: it forks, and the child reads its own work from its own channel.
+It is executed with an empty environment, imports nothing of the trainer, and ends with the process that started it.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from rlvr.verifiers.sandbox import kernel, probe
+from rlvr.verifiers.sandbox.limits import MEGABYTE, Limits
+from rlvr.verifiers.sandbox.walls import NAMESPACES, Walls
+
+WATCH = 0.02  # seconds between two looks at memory
+PACKET = 65536
+
+
+def main(descriptor: int) -> None:
+    """Entered by a fresh interpreter. `descriptor` is the control socket; its first message says what to be."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for the command, which then closes the channel
+    control = socket.socket(fileno=descriptor)
+    order = json.loads(control.recv(PACKET))
+    walls = Walls(order["mode"], order["readable"])
+    try:
+        for name in order["preload"]:
+            importlib.import_module(name)
+        module, function = order["entry"].split(":")
+        entry = getattr(importlib.import_module(module), function)
+        sys.path[:] = [path for path in sys.path if path] + order["sites"]
+        if walls.tier == NAMESPACES:
+            _become_first(walls, descriptor)
+        walls.raise_up()
+        layers = probe.inside(walls)
+    except OSError as error:
+        control.send(json.dumps({"failed": str(error)}).encode())
+        return
+    kernel.drop_bounding_set()
+    gc.collect()
+    gc.freeze()
+    control.send(json.dumps({"ready": layers, "tier": walls.tier}).encode())
+    Server(control, walls, entry).run()
+
+
+def _become_first(walls: Walls, control: int) -> None:
+    """Into the namespaces; what returns is the first process in them. The other one only waits for its end."""
+    from rlvr.verifiers.sandbox import namespaces
+
+    namespaces.leave(user=walls.mode == "user")
+    child = os.fork()
+    if child:
+        os.close(control)
+        os.waitpid(child, 0)
+        os._exit(0)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.setsid()
+
+
+class Server:
+    def __init__(self, control: socket.socket, walls: Walls, entry: Any) -> None:
+        self._control = control
+        self._walls = walls
+        self._entry = entry
+
+    def run(self) -> None:
+        """Until the other end of the control socket closes."""
+        while True:
+            data, descriptors, _, _ = socket.recv_fds(self._control, PACKET, 8)
+            if not data:
+                return
+            order = json.loads(data)
+            if "start" not in order:  # a late "stop" for a program that has ended already
+                continue
+            try:
+                report = self._one(Limits(**order["start"]), descriptors)
+            except OSError as error:
+                report = {"failed": str(error)}
+            self._control.send(json.dumps(report).encode())
+
+    def _one(self, bounds: Limits, descriptors: list[int]) -> dict[str, object]:
+        """Run one program to its end, whatever that is."""
+        child = self._walls.fork(bounds)
+        if child == 0:
+            try:
+                self._child(bounds, descriptors)
+            finally:
+                os._exit(70)  # never back into the server's loop
+        for descriptor in descriptors:
+            os.close(descriptor)
+        try:
+            why = self._watch(child, bounds)
+        finally:
+            status, cpu = self._walls.end(child)
+        killed = os.WIFSIGNALED(status)
+        return {
+            "why": why,
+            "signal": os.WTERMSIG(status) if killed else None,
+            "code": None if killed else os.WEXITSTATUS(status),
+            "cpu": cpu,
+        }
+
+    def _child(self, bounds: Limits, descriptors: list[int]) -> None:
+        gc.enable()
+        self._walls.enter(bounds, set(descriptors))
+        os.environ.update(
+            PATH="/usr/bin:/bin", HOME=self._walls.home, TMPDIR=self._walls.home, LANG="C.UTF-8"
+        )
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._entry(descriptors, self._walls.home)
+
+    def _watch(self, child: int, bounds: Limits) -> str:
+        """Until the program ends by itself ("") or must end: "time", "memory", "disk" or "stop"."""
+        deadline = time.monotonic() + bounds.seconds
+        ended = os.pidfd_open(child)
+        poll = select.poll()
+        poll.register(ended, select.POLLIN)
+        poll.register(self._control, select.POLLIN)
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                ready = dict(poll.poll(min(left, WATCH) * 1000))
+                if ended in ready:
+                    return ""
+                if ready:
+                    return "stop"  # asked to, or the other side is gone
+                if self._walls.used_memory(child) > bounds.memory_mb * MEGABYTE:
+                    return "memory"
+                if self._walls.used_disk() > bounds.disk_mb * MEGABYTE:
+                    return "disk"
+            return "time"
+        finally:
+            os.close(ended)
