@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 MAX_CHARS = 1_000_000  # of a response: only its end is read
 MAX_PHRASE = 600  # characters of an answer after a phrase
+SHORT = 60  # characters: a formula broken over lines, not a derivation
 MAX_BARE = 2000  # characters of a response that is nothing but an answer
 
 _MARKS = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])|\\.|[{}]", re.DOTALL)
 _PHRASE = re.compile(
     r"answers?[ \t*_]{0,4}(?:(?:is|are)\b|[:：]|=)[ \t*_]{0,4}[:：]?|####", re.IGNORECASE
 )
-_JOINED = frozenset(
-    ["or", "and", "maybe", "perhaps", "possibly", "either", "alternatively", "also", "else"]
-)
+_JOINS = frozenset({"or", "alternatively", ",", ";", "/", "|"})
+_FILLERS = frozenset({"and", "maybe", "perhaps", "possibly", "either", "also", "else"})
+_UNBRACED = re.compile(r" {0,2}(-?[0-9A-Za-z.,/]{1,40})")
 # what follows these says why, and is no part of the answer
 _REASON = re.compile(
     r",?\s+(?:because|since|as|which|thus|hence|so)\b|\s*\((?=[A-Za-z]{3})", re.IGNORECASE
@@ -93,53 +94,44 @@ def extract(response: str, lenient: bool = False) -> list[Found]:
 
 
 def boxes(text: str) -> list[Box]:
-    """All closed, non-empty outermost boxes, in order. One pass, whatever is nested."""
-    found: list[Box] = []
-    opened: list[int] = []  # of each open brace: where its box starts, or -1
-    inside = 0  # open boxes
-    pending = -1  # a \boxed whose brace is next
-    pending_end = -1
+    """All closed, non-empty, outermost boxes, in order. One pass, whatever is nested or never closed."""
+    spans: list[
+        tuple[int, int, int]
+    ] = []  # start of the command, of its content, end of its content
+    opened: list[
+        tuple[int, int]
+    ] = []  # of each open brace: where its box and its content start, or -1
+    waiting = (-1, -1)  # start and end of a \boxed whose brace should come next
     for mark in _MARKS.finditer(text):
         word, at = mark[0], mark.start()
-        if pending >= 0:
-            gap = text[pending_end:at]
-            if word == "{" and (not gap or gap.isspace()):
-                opened.append(pending)
-                inside += 1
-                pending = -1
-                continue
-            if not inside:
-                _bare_box(text, pending, pending_end, found)
-            pending = -1
+        start, end = waiting
+        waiting = (-1, -1)
+        if start >= 0 and word == "{" and not text[end:at].strip():
+            opened.append((start, at + 1))
+            continue
+        if start >= 0:
+            _bare_box(text, start, end, spans)
         if word == "{":
-            opened.append(-1)
-        elif word == "}":
-            if opened:
-                start = opened.pop()
-                if start >= 0:
-                    inside -= 1
-                    content = text[text.index("{", start) + 1 : at]
-                    if not inside and content.strip(" \t\r\n~$"):
-                        found.append(Box(start, at + 1, content))
+            opened.append((-1, -1))
+        elif word == "}" and opened:
+            start, content = opened.pop()
+            if start >= 0:
+                while spans and spans[-1][0] > start:
+                    spans.pop()  # the boxes within this one
+                spans.append((start, content, at))
         elif len(word) > 4:
-            pending, pending_end = at, mark.end()
-    if pending >= 0 and not inside:
-        _bare_box(text, pending, pending_end, found)
-    if inside:  # a box that is never closed hides the closed ones within it
-        found.extend(_within_unclosed(text, next(each for each in opened if each >= 0)))
-    return found
+            waiting = (at, mark.end())
+    if waiting[0] >= 0:
+        _bare_box(text, *waiting, spans)
+    found = [Box(start, end + 1, text[content:end]) for start, content, end in spans]
+    return [box for box in found if box.text.strip(" \t\r\n~$")]
 
 
-def _within_unclosed(text: str, start: int) -> list[Box]:
-    """Closed boxes after the brace of a box that is never closed (a cut-off response has none)."""
-    return [] if start < 0 else []
-
-
-def _bare_box(text: str, start: int, end: int, found: list[Box]) -> None:
+def _bare_box(text: str, start: int, end: int, spans: list[tuple[int, int, int]]) -> None:
     """`\\boxed 5`: up to the next space or dollar sign."""
-    match = re.compile(r" {0,2}(-?[0-9A-Za-z.,/]{1,40})").match(text, end)
+    match = _UNBRACED.match(text, end)
     if match:
-        found.append(Box(start, match.end(), match[1]))
+        spans.append((start, match.start(1), match.end()))
 
 
 def _boxed(text: str, found: list[Box]) -> Found:
@@ -155,13 +147,13 @@ def _boxed(text: str, found: list[Box]) -> Found:
 
 
 def joined(gap: str) -> bool:
-    """Is what stands between two boxes a mere "or", "and" or comma (with `x =` and dollar signs)?"""
+    """Is what stands between two boxes a mere "or" or comma (with `x =`, "maybe" and dollar signs)?"""
     if len(gap) > 80:
         return False
     plain = re.sub(r"\\(?:text|mbox|quad|qquad|[,;:! ()\[\]])|[${}~*`]", " ", gap)
     parts = re.findall(r"[A-Za-z]+|[^\sA-Za-z]", plain)
-    joins = [part for part in parts if part.lower() in _JOINED or part in ",;/|"]
-    rest = [part for part in parts if part.lower() not in _JOINED and part not in ",;/|"]
+    joins = [part for part in parts if part.lower() in _JOINS]
+    rest = [part for part in parts if part.lower() not in _JOINS | _FILLERS]
     return bool(joins) and all(
         len(part) == 1 and (part.isalpha() or part in "=_0123456789") for part in rest
     )
@@ -190,12 +182,17 @@ def phrase(text: str) -> list[Found]:
 
 
 def _first_line(text: str) -> str:
-    """The first line; a displayed formula or environment counts as one line."""
+    """The first line; a formula in dollar signs, a displayed one or an environment counts as one line."""
     for opening, closing in (("$$", "$$"), (r"\[", r"\]"), ("```", "```")):
         if text.startswith(opening):
             end = text.find(closing, len(opening))
             if 0 <= end <= MAX_PHRASE:
                 return " ".join(text[len(opening) : end].split())
+    if text.startswith("$"):
+        end = text.find("$", 1)
+        if 0 <= end <= MAX_PHRASE and "\n" in text[:end]:
+            tail = text[end:].partition("\n")[0]
+            return (" ".join(text[:end].split()) + tail).strip()
     begin = text.find(r"\begin{")
     line_end = text.find("\n")
     if begin >= 0 and (line_end < 0 or begin < line_end):
@@ -225,7 +222,8 @@ def first_sentence(line: str) -> str:
 def _is_bare(text: str) -> bool:
     """Could the whole response be one answer? No prose: few words, one line or one displayed formula."""
     lines = [line for line in text.splitlines() if line.strip()]
-    if len(lines) > 1 and not (text.startswith(("$", "\\", "```")) or r"\begin{" in text):
+    formula = text.startswith(("$", "\\", "```")) or r"\begin{" in text
+    if len(lines) > 1 and not formula and len(text) > SHORT:
         return False
     return len(re.findall(r"(?<!\\)\b[A-Za-z]{3,}", text)) <= 6 or r"\text" in text
 

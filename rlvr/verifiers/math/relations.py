@@ -143,7 +143,7 @@ def _proportional(f: Node, g: Node, op: str) -> bool:
     free = sorted(names(f) | names(g))
     if names(f) != names(g):
         return False
-    if not free:
+    if not free or any(name[0] == "?" for name in free):
         return equal(f, g)
     at = {name: Fraction(7 + 5 * index, 3 + index) for index, name in enumerate(free)}
     run = Evaluation(at, 60)
