@@ -77,19 +77,28 @@ def _cosmetic(found: re.Match[str]) -> str:
     return " " if word.startswith(("\\q", "\\en", "\\th", "\\h", "\\v")) else ""
 
 
+_THIN = ("\\,", "\\;", "\\!", "\\:", "\\>")
+
+
 def _trim(text: str) -> str:
     """Outer spaces, markdown emphasis and closing punctuation."""
     while True:
         before = text
-        text = text.strip(" \t\r\n\f\v")
+        text = text.strip(" \t\r\n\f\v~")
         for mark in ("**", "__", "`", "*"):
             if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
                 text = text[len(mark) : -len(mark)]
-        text = text.rstrip(",;: \t\r\n")
-        if text.endswith(".") and not text.endswith("..."):
-            text = text[:-1]
-        while text.endswith(("\\,", "\\;", "\\!", "\\:")) and not text.endswith("\\\\,"):
+        if text.startswith(_THIN):
+            text = text[2:]
+        escaped = text[-2:-1] == "\\" and text[-3:-2] != "\\"
+        if text.endswith(_THIN) and escaped:
             text = text[:-2]
+        elif text.endswith("\\") and not escaped:  # what is left of a backslash and a space
+            text = text[:-1]
+        elif text.endswith((",", ";", ":")) and not escaped:
+            text = text[:-1]
+        elif text.endswith(".") and not text.endswith("..."):
+            text = text[:-1]
         if text == before:
             return text
 
