@@ -43,6 +43,8 @@ class Sql:
     seed: int = 0  # of the perturbed copies
 
     version: ClassVar[str] = "1"
+    # for the worker above the query processes; they limit themselves, DuckDB maps much
+    pool_memory_mb: ClassVar[int] = 8192
 
     def __post_init__(self) -> None:
         if self.timeout <= 0:
@@ -74,6 +76,13 @@ class Sql:
         reward = {Status.BROKEN: None, Status.CORRECT: 1.0}.get(status, 0.0)
         seconds = time.monotonic() - started
         return Verdict(status, reward, detail, seconds, query, isolation="process")
+
+    def key(self, response: str, database: object = None, **fields: object) -> str | None:
+        """What the verdict hangs on beside reference and database: the query without its prose."""
+        try:
+            return extract(str(response), find(database)[0].scheme)
+        except NoDatabase:
+            return None
 
     def prepare(self) -> None:
         """Load the parser of references once, before workers are forked."""
@@ -133,7 +142,7 @@ class _Trial:
         self.query = query
         self.databases = databases
         # a little before the limit: what is slow is named before somebody else kills all of it
-        self.deadline = started + settings.timeout - min(0.4, 0.15 * settings.timeout)
+        self.deadline = started + settings.timeout - min(0.2, 0.1 * settings.timeout)
         self.court = court(settings, databases[0].scheme, os.getpid())
         self.alive = references  # agreed with on every view so far
         self.unusable: str = ""  # why some reference could not be run

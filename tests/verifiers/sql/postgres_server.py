@@ -21,7 +21,7 @@ def binaries() -> Path | None:
 
 
 def account() -> str | None:
-    """Who may run the server: ourselves, or as root the account `postgres`; None when there is neither."""
+    """Who may run the server: ourselves, or as root the account `postgres`, if it is there."""
     if os.geteuid() != 0:
         return pwd.getpwuid(os.geteuid()).pw_name
     try:
