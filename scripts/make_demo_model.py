@@ -3,7 +3,7 @@
 It is fine-tuned on worked arithmetic whose steps contain slips, as text in the wild does, and it is stopped early: it
 knows the form and much of the arithmetic, and is wrong more often than right. `rlvr train` takes it from there.
 
-    python scripts/make_demo_model.py --out rlvr/demo_model --steps 3000
+    python scripts/make_demo_model.py --out rlvr/demo_model --steps 2500
 """
 
 from __future__ import annotations
@@ -138,12 +138,12 @@ def accuracy(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, task: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--slips", type=float, default=0.12)
+    parser.add_argument("--slips", type=float, default=0.2)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--every", type=int, default=500, help="steps between measurements and saves")
+    parser.add_argument("--every", type=int, default=250, help="steps between measurements and saves")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     tokenizer = make_tokenizer()
