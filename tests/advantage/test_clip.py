@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rlvr import registry
 from rlvr.loss.clip.bapo import BAPO
 from rlvr.loss.clip.cispo import CISPO
-from rlvr.loss.clip.contribution import Contribution, candidates
+from rlvr.loss.clip.contribution import Contribution, _bins, candidates
 from rlvr.loss.clip.dapo import DAPO
 from rlvr.loss.clip.gspo import GSPO
 from rlvr.loss.clip.inputs import Rule, TokenInputs, clip_fraction
@@ -280,3 +280,28 @@ def test_kl_values_and_gradients():
         (got,) = torch.autograd.grad(term(beta=2.0)(given_).sum(), logp)
         assert got.tolist() == pytest.approx((2 * given_.scale * slope).tolist())
     assert not bool(NoKL()(given_).any())
+
+
+@given(
+    st.lists(st.one_of(st.floats(0, 5), st.sampled_from([0.6, 0.62, 0.9, 1.2, 3.0])), min_size=1),
+    st.sampled_from([(0.6, 0.9, 0.02), (1.2, 3.0, 0.05), (0.5, 0.93, 0.1), (1.0, 1.0, 0.1)]),
+    st.booleans(),
+)
+def test_fast_bins_are_bucketize(values, bounds, right):
+    x = torch.tensor(values, dtype=torch.float64)
+    edges = torch.tensor(candidates(*bounds), dtype=torch.float64)
+    want = torch.bucketize(x, edges, right=right)
+    assert _bins(x, edges, right=right).tolist() == want.tolist()
+
+
+@pytest.mark.parametrize("rule", every_rule(), ids=lambda rule: type(rule).__name__)
+def test_rules_compile_into_one_graph(rule):
+    given_ = tokens([1.5, 0.7, 1.0], [1.0, -1.0, 0.5], segment=[0, 0, 1], grad=True)
+    used = rule.fit(given_).rule if rule.needs_fit else rule
+
+    def loss(logp: torch.Tensor) -> torch.Tensor:
+        each = TokenInputs(logp, given_.old_logp, given_.weight, given_.scale, given_.segment)
+        return used(each).sum()
+
+    compiled = torch.compile(loss, backend="eager", fullgraph=True)
+    assert float(compiled(given_.logp).detach()) == pytest.approx(float(loss(given_.logp).detach()))

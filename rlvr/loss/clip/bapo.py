@@ -61,12 +61,12 @@ class BAPO(TokenRatio):
     def fit(self, old: TokenInputs) -> Fitted:
         """The bounds for this minibatch. `old.logp` is the current policy's, before the update."""
         live = (old.scale > 0) & (old.weight != 0)
-        ratio = log_ratio(old).detach()[live].exp().to(torch.float64)
-        advantage = (old.weight[live] / old.scale[live]).to(torch.float64)
+        ratio = log_ratio(old).detach().to(torch.float64).exp()
+        advantage = torch.where(live, old.weight / old.scale, 0.0).to(torch.float64)
         lows = candidates(self.low_start, self.low_max, self.low_step)
         highs = candidates(self.high_start, self.high_max, self.high_step)
         found = Contribution.of(ratio, advantage, lows, highs)
-        moved = len(ratio) > 0 and float((ratio - 1).abs().max()) >= 1e-6
+        moved = bool((live & ((ratio - 1).abs() >= 1e-6)).any())
         i, j = self._search(found) if moved else (0, 0)
         report = {
             "low": lows[i],
