@@ -23,7 +23,7 @@ TABLE = """\
 {{"id": "empty", "response": "", "reference": "4", "expect": "wrong"}}
 """
 
-TEST = '''"""Every line of {name}.jsonl is a case: what `rlvr verify` reads, and what it must say."""
+TEST = '''"""Every line of {name}.jsonl is a case for `rlvr verify`, and what it must say."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""How long work shows itself: a bar on a terminal, a plain line now and then elsewhere. Always on stderr."""
+"""How long work shows itself: a bar on a terminal, a plain line now and then elsewhere. Always on
+stderr."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ EVERY = 10.0  # seconds between plain lines
 
 
 class Progress:
-    """A context manager. `total` and `advance` are in the same unit; None where nobody knows the end.
+    """A context manager. `total` and `advance` share a unit; None where no end is known.
 
     >>> with Progress("counting", total=3) as progress:
     ...     progress.advance(3, "all of them")

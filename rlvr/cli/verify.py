@@ -45,11 +45,9 @@ def verify(
 ) -> int:
     """Judge responses from a JSONL file.
 
-    Parameters
-    ----------
-    verifier
-        A name (see rlvr list verifier), ./file.py:Name, trl:./file.py:f or verl:./file.py:f; its settings are
-        --verifier.FIELD VALUE.
+    Parameters ---------- verifier
+        A name (see rlvr list verifier), ./file.py:Name, trl:./file.py:f or
+        verl:./file.py:f; its settings are --verifier.FIELD VALUE.
     input
         One JSON object a line: id, response, and what the verifier needs. "-" is stdin.
     output

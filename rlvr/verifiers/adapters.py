@@ -1,7 +1,7 @@
 """Reward functions written for other libraries, taken as they are.
 
-Not covered: functions that look at the other completions of a batch (every call here sees one), `trainer_state` and
-logging hooks of TRL, and reward models.
+Not covered: functions that look at the other completions of a batch (every call here sees one),
+`trainer_state` and logging hooks of TRL, and reward models.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ GOLD = ("solution", "answer", "ground_truth", "target", "label", "gold")
 def trl(function: Callable[..., Any]) -> Callable[..., Verdict]:
     """`f(completions, **columns) -> list[float | None]` with one completion a call.
 
-    Columns are the case's fields and `reference`, each as a list of one. Where the prompt is a list of messages, so is the
-    completion; where no prompt is known, a function that cannot read a string is given messages. None is a broken verdict.
+    Columns are the case's fields and `reference`, each as a list of one. Where the prompt is a list
+    of messages, so is the completion; where no prompt is known, a function that cannot read a
+    string is given messages. None is a broken verdict.
     """
     accepts = _accepts(function)
 
@@ -54,10 +55,11 @@ def trl(function: Callable[..., Any]) -> Callable[..., Verdict]:
 
 
 def verl(function: Callable[..., Any]) -> Callable[..., Verdict]:
-    """`compute_score(data_source, solution_str, ground_truth, extra_info)`: a number, or a dict with "score".
+    """`compute_score(data_source, solution_str, ground_truth, extra_info)`: a number, or a dict.
 
-    `data_source`, `ground_truth` and `extra_info` are fields of the case; without them the reference is the ground truth and
-    the fields are the extra info. Other numbers of the dict go into the verdict's parts; "acc" decides whether it is correct.
+    `data_source`, `ground_truth` and `extra_info` are fields of the case; without them the
+    reference is the ground truth and the fields are the extra info. Of a dict, "score" is the
+    reward, "acc" decides whether it is correct, and all numbers go into the verdict's parts.
     """
     accepts = _accepts(function)
 
@@ -115,7 +117,7 @@ def _now(outcome: Any) -> Any:
 
 
 def _plain(verifier: Callable[..., Verdict]) -> Callable[..., Verdict]:
-    """The name and help of the wrapped function, the signature of a verifier; the prompt is wanted."""
+    """The wrapped function's name and help, a verifier's signature; the prompt is wanted."""
     del verifier.__wrapped__  # pyright: ignore[reportFunctionMemberAccess]
     verifier.takes_prompt = True  # pyright: ignore[reportFunctionMemberAccess]
     return verifier

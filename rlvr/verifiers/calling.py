@@ -20,7 +20,7 @@ class Traits:
     """What a verifier says about itself; the pool never builds it in its own process."""
 
     timeout: float  # seconds one verdict may take
-    deadline: float  # seconds after which the worker is killed: timeout, and grace for a self-timing verifier
+    deadline: float  # seconds after which the worker is killed: timeout and grace
     memory_mb: int
     file_mb: int
     version: str
@@ -42,16 +42,16 @@ class Traits:
 
 
 def _room(verifier: object, setting: str, default: int) -> int:
-    """MiB for the worker: `pool_memory_mb` where it says so (0: no limit), else room for twice what it gives a program."""
+    """MiB for the worker: `pool_memory_mb` where given (0: no limit), else twice a program's."""
     stated = getattr(verifier, f"pool_{setting}", None)
     return max(default, 2 * int(getattr(verifier, setting, 0))) if stated is None else int(stated)
 
 
 class Call:
-    """A verifier as `(response, reference, fields, prompt) -> Verdict`, whatever parameters it declares.
+    """A verifier as `(response, reference, fields, prompt) -> Verdict`, whatever it declares.
 
-    A function gets only the fields it names (all of them with `**fields`); its second parameter gets the reference,
-    unless a field has that parameter's name.
+    A function gets only the fields it names (all of them with `**fields`); its second parameter
+    gets the reference, unless a field has that parameter's name.
     """
 
     def __init__(self, verifier: Callable[..., Any]) -> None:

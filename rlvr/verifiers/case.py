@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One response to judge. Everything in it must be plain JSON data: it crosses to another process.
+    """One response to judge, in plain JSON data: it crosses to another process.
 
-    `fields` reach the verifier by keyword. `prompt` reaches, as `problem_prompt`, only verifiers that say
-    `takes_prompt = True`: to `code` a field "prompt" is program text. `id` is for people and reports; it changes no verdict.
+    `fields` reach the verifier by keyword. `prompt` reaches, as `problem_prompt`, only verifiers
+    that say `takes_prompt = True`: to `code` a field "prompt" is program text. `id` is for people
+    and reports; it changes no verdict.
 
     >>> Case("so the answer is 4", "4").reference
     '4'

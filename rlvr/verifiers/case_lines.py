@@ -24,7 +24,7 @@ class Line:
 
 
 def read(file: BinaryIO) -> Iterator[Line]:
-    """Every line but empty ones at the end. One line is in memory at a time, and none over 64 MB."""
+    """Every line but empty ones at the end. One line at a time, and none over 64 MB."""
     number, empty = 0, 0
     while raw := file.readline(LONGEST):
         number += 1

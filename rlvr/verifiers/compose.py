@@ -1,11 +1,11 @@
 """Verifiers made of verifiers: weighted sums, gates, a choice by task, shaping.
 
-Every component stays in `Verdict.parts`. A component is a name (`"math"`, `"./mine.py:Even"`), a mapping of a name and
-settings (`{"name": "math", "timeout": 2}`, the form for recipes) or a verifier. One that is broken makes the whole broken:
-our failure is never a number.
+Every component stays in `Verdict.parts`. A component is a name (`"math"`, `"./mine.py:Even"`), a
+mapping of a name and settings (`{"name": "math", "timeout": 2}`, the form for recipes) or a
+verifier. One that is broken makes the whole broken: our failure is never a number.
 
-Not covered: components in processes of their own. They share a worker, so the deadline of the whole is the sum of theirs,
-and one that hangs takes the others' verdicts with it.
+Not covered: components in processes of their own. They share a worker, so the deadline of the whole
+is the sum of theirs, and one that hangs takes the others' verdicts with it.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _widest(limits: list[int]) -> int:
 class Weighted(Composed):
     """A weighted sum of verifiers; the status is the first one's.
 
-    >>> both = Weighted(of=(lambda response, reference: response == reference, len), weights=(1.0, 0.5))
+    >>> both = Weighted(of=(lambda response, gold: response == gold, len), weights=(1.0, 0.5))
     >>> both("42", "42").reward
     2.0
     """
@@ -148,7 +148,7 @@ class Weighted(Composed):
 
 @dataclass(frozen=True)
 class Gate(Composed):
-    """The last verifier's verdict, for responses that every earlier one accepts; reward 0 for others."""
+    """The last verifier's verdict for what every earlier one accepts; reward 0 for the rest."""
 
     of: tuple[Any, ...]
 
@@ -162,14 +162,16 @@ class Gate(Composed):
 
     def __call__(self, response: str, reference: object = None, **fields: object) -> Verdict:
         verdicts: dict[str, Verdict] = {}
-        for each in self.components:
+        *gates, last = self.components
+        for each in gates:
             verdict = verdicts[each.name] = each(response, reference, fields)
             if broken := _broken(verdicts):
                 return broken
-            if each is not self.components[-1] and not verdict.correct:
+            if not verdict.correct:
                 detail = f"gate {each.name}: {verdict.detail or verdict.status}"
                 return Verdict(verdict.status, 0.0, detail, parts=_parts(verdicts))
-        return replace(verdict, parts=_parts(verdicts))
+        final = verdicts[last.name] = last(response, reference, fields)
+        return _broken(verdicts) or replace(final, parts=_parts(verdicts))
 
 
 @dataclass(frozen=True)

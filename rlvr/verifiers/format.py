@@ -14,7 +14,8 @@ from rlvr.types import Verdict
 class Format:
     r"""The response matches a regular expression (default: it has a `\boxed{`).
 
-    Made to stand in a gate or a weighted sum. A pattern that backtracks for ever ends at the pool's deadline.
+    Made to stand in a gate or a weighted sum. A pattern that backtracks for ever ends at the pool's
+    deadline.
     """
 
     pattern: str = r"\\boxed\s*\{"

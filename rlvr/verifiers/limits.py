@@ -1,7 +1,7 @@
 """What a worker process may use, and how it dies with its server.
 
-Not covered: what a verifier writes to the network or the file system. A worker is killable and bounded, not jailed;
-model-written programs and queries run in the sandboxes of `code` and `sql`.
+Not covered: what a verifier writes to the network or the file system. A worker is killable and
+bounded, not jailed; model-written programs and queries run in the sandboxes of `code` and `sql`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Descendants that lose their parent become children of this process, so that they can be found and killed."""
+    """Descendants that lose their parent become this process's children: found, and killed."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -50,7 +50,7 @@ def own_tasks() -> int:
 
 
 def limit(memory_mb: int, file_mb: int, processes: int) -> None:
-    """0 is no limit. Address space and file size in MiB; never raises a limit that is already lower."""
+    """0 is no limit. Memory (address space) and files in MiB; a lower limit stays."""
     _lower(resource.RLIMIT_CORE, 0)
     if memory_mb:
         _lower(resource.RLIMIT_AS, memory_mb * MEGABYTE)

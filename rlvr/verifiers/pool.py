@@ -1,10 +1,11 @@
 """Verdicts from worker processes that can be killed.
 
-Every verification runs in a process of its own group with a deadline; when it passes, the group is killed and replaced, the
-response gets `timeout`, and the same case is never tried again. A worker that dies gives `broken`. Works from any thread
-and from async code. Equal cases are judged once.
+Every verification runs in a process of its own group with a deadline; when it passes, the group is
+killed and replaced, the response gets `timeout`, and the same case is never tried again. A worker
+that dies gives `broken`. Works from any thread and from async code. Equal cases are judged once.
 
-Not covered: what a verifier itself writes to disk or network (a worker is bounded and killable, not jailed).
+Not covered: what a verifier itself writes to disk or network (a worker is bounded and killable, not
+jailed).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from rlvr.verifiers.pool_engine import Engine
 from rlvr.verifiers.pool_memory import Quarantine, VerdictCache
 from rlvr.verifiers.pool_report import Counters, PoolReport
 from rlvr.verifiers.pool_worker import Job
+from rlvr.verifiers.server import INSIDE
 from rlvr.verifiers.spec import Spec
 
 if TYPE_CHECKING:
@@ -42,15 +44,19 @@ WINDOW = 1024  # cases `map` has in flight
 
 
 class Pool:
-    """Judges cases in `workers` processes. A context manager; starts at once, without waiting for the processes.
+    """Judges cases in `workers` processes. A context manager; starts at once, waits for nothing.
 
-    `verifier`: a name, a registry plug-in, a `Spec`, an instance or a function. Raises UserError when it cannot be built.
-    `timeout`: seconds a verdict may take; None: what the verifier says. A verifier with a `timeout` of its own gets half
-    a second beyond it to answer by itself.
-    `max_broken`: share of broken verdicts (of the last 500, at least 10) above which consumers raise SafetyStop.
+    `verifier`: a name, a registry plug-in, a `Spec`, an instance or a function. Raises UserError
+    when it cannot be built.
+    `timeout`: seconds a verdict may take; None: what the verifier says. A verifier with a `timeout`
+    of its own gets half a second beyond it to answer by itself.
+    `max_broken`: share of broken verdicts (of the last 500, at least 10) above which consumers
+    raise SafetyStop.
     `quarantine`: JSONL file that cases which hung or killed a worker are appended to.
-    `cache`: verdicts remembered by content; 0: none. `bound`: cases in flight before `submit` waits.
-    `observe`: called with each case and its verdict, on the thread that has the verdict; must be quick and not raise.
+    `cache`: verdicts remembered by content; 0: none. `bound`: cases in flight before `submit`
+    waits.
+    `observe`: called with each case and its verdict, on the thread that has the verdict; must be
+    quick and not raise.
     """
 
     def __init__(
@@ -65,6 +71,11 @@ class Pool:
         bound: int = 4096,
         observe: Callable[[Case, Verdict], None] | None = None,
     ) -> None:
+        if INSIDE in os.environ:  # a script without this guard would start itself for ever
+            raise UserError(
+                "a pool was opened while a verifier's file was loaded: "
+                "put what runs under if __name__ == '__main__'"
+            )
         if workers < 1:
             raise UserError("a pool needs at least one worker")
         if timeout is not None and not 0 < timeout < 1e6:
@@ -101,7 +112,7 @@ class Pool:
             self._engine.close()
 
     def ready(self, timeout: float | None = None) -> bool:
-        """Wait for the first worker; False after `timeout` seconds. Raises UserError when the verifier cannot start."""
+        """Wait for a worker; False after `timeout` seconds. UserError when there can be none."""
         done = self._engine.ready.wait(timeout)
         if self._engine.failure:
             raise UserError(f"verifier {self.spec.name}: {self._engine.failure}")
@@ -124,7 +135,7 @@ class Pool:
         return await asyncio.wrap_future(future)
 
     def map(self, cases: Iterable[Case | Verdict]) -> Iterator[Verdict]:
-        """Verdicts in the order of `cases`, in constant memory. Raises SafetyStop (see `max_broken`).
+        """Verdicts in the order of `cases`, in constant memory. Raises SafetyStop.
 
         A verdict among the cases comes out in its place.
         """
@@ -140,8 +151,9 @@ class Pool:
     def judge(self, groups: Iterable[Group]) -> Iterator[Group]:
         """Groups with a verdict on every rollout, in the order they came.
 
-        A group is yielded as soon as it and those before it are judged, while later ones are still being sampled: the
-        next group is drawn from `groups` only after the responses of the last were submitted. Raises SafetyStop.
+        A group is yielded as soon as it and those before it are judged, while later ones are still
+        being sampled: the next group is drawn from `groups` only after the responses of the last
+        were submitted. Raises SafetyStop.
         """
         flying: deque[tuple[Group, list[Future[Verdict]]]] = deque()
         for group in groups:
@@ -152,7 +164,7 @@ class Pool:
             yield self._judged(*flying.popleft())
 
     def check(self) -> None:
-        """Raises SafetyStop when too many recent verdicts are broken; `map` and `judge` do this by themselves."""
+        """Raises SafetyStop when too many recent verdicts are broken; `map` and `judge` call it."""
         with self._lock:
             self._counters.check()
 

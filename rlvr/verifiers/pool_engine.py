@@ -23,7 +23,7 @@ from rlvr.verifiers.server import PREPARE_SECONDS
 from rlvr.verifiers.spec import Spec
 
 DEEPEST = 64  # cases sent ahead to one worker
-AHEAD = 0.01  # seconds of work sent ahead: hides the round trip of cheap verdicts, is nothing to dear ones
+AHEAD = 0.01  # seconds of work sent ahead: hides the round trip of cheap verdicts
 STALL = 0.05  # seconds the first case may run before those behind it are given to other workers
 OPEN_SECONDS = 60  # for a worker to say hello
 FAILURES = (
@@ -35,7 +35,7 @@ log = logging.getLogger("rlvr.verifiers")
 
 
 class Engine:
-    """Owns the fork server and its workers. `answer(job, verdict, quarantine)` is called once a job."""
+    """Owns the fork server and its workers; calls `answer(job, verdict, quarantine)` once a job."""
 
     def __init__(
         self,
@@ -363,7 +363,7 @@ class Engine:
             self._server = None
 
     def _fail(self, reason: str) -> None:
-        """Nothing can be judged any more: everything waiting, and whatever comes, is broken for this reason."""
+        """No more verdicts: everything waiting, and whatever comes, is broken for this reason."""
         self.failure = self.failure or reason
         self._stop_server()
         self._assign()

@@ -13,7 +13,7 @@ LASTING = (Status.CORRECT, Status.WRONG, Status.UNPARSED, Status.FORBIDDEN)
 
 
 class VerdictCache:
-    """The most recently used verdicts. Time-outs and broken verdicts are never kept: they may be the machine's doing."""
+    """The most recently used verdicts; no time-outs, they may be the machine's doing."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -35,7 +35,8 @@ class VerdictCache:
 class Quarantine:
     """Cases that hung or killed a worker: answered from memory for the rest of the run.
 
-    Each is appended to `path` as a line of `rlvr verify` input, so that the file is a test as it stands.
+    Each is appended to `path` as a line of `rlvr verify` input, so that the file is a test as it
+    stands.
     """
 
     def __init__(self, path: Path | None, verifier: str) -> None:

@@ -36,7 +36,7 @@ class Job:
 
 @dataclass(eq=False)
 class WorkerEnd:
-    """The pool's end of one worker. Jobs are judged in the order of `jobs`; the first one is running."""
+    """The pool's end of one worker, which judges `jobs` in order; the first one is running."""
 
     number: int
     channel: socket.socket
@@ -66,7 +66,7 @@ class WorkerEnd:
         return job
 
     def take_back(self, keep: int) -> list[Job]:
-        """Unanswered jobs behind the first `keep`, for other workers. What this one still says of them may win."""
+        """Unanswered jobs behind the first `keep`, for others. This one may still answer first."""
         found = [job for job in list(self.jobs)[keep:] if job.end is self and not job.done]
         for job in found:
             job.end = None

@@ -1,7 +1,9 @@
-"""The fork server: started clean, loads the verifier once, forks workers on request, kills and reaps them.
+"""The fork server: started clean, loads the verifier once, forks workers on request, kills and
+reaps them.
 
-It is single-threaded and never sees a case, so nothing a response holds can reach it. It ends with the process that
-started it, however that ends, and takes every worker and every worker's descendant along.
+It is single-threaded and never sees a case, so nothing a response holds can reach it. It ends with
+the process that started it, however that ends, and takes every worker and every worker's descendant
+along.
 """
 
 from __future__ import annotations
@@ -51,9 +53,7 @@ class Server:
                 verifier.prepare()
             self._call = Call(verifier)
             self._traits = Traits(**order["traits"])
-        except (
-            BaseException
-        ) as error:  # whatever a verifier does while it loads must reach the user
+        except BaseException as error:  # noqa: BLE001 - whatever it is must reach the user
             self._say(failed=brief(error))
             return
         signal.alarm(0)
@@ -120,7 +120,7 @@ class Server:
         self._workers[pid] = number
 
     def _reap(self) -> None:
-        """Report who died. A group is killed before its leader is reaped: until then its number cannot be reused."""
+        """Report who died. A group is killed before its leader is reaped and its number free."""
         while True:
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -143,7 +143,7 @@ class Server:
         self._kill_orphans()
 
     def _kill_orphans(self) -> None:
-        """Children that are not workers lost their worker: whatever session they fled to, they end here."""
+        """Children that are not workers lost theirs: whatever session they fled to, they end."""
         with contextlib.suppress(OSError):
             for pid in map(int, self._tasks.read_text().split()):
                 if pid not in self._workers:
@@ -186,6 +186,7 @@ def command(descriptor: int) -> list[str]:
     return [sys.executable, "-s", "-P", "-c", BOOT, str(descriptor), json.dumps(path)]
 
 
+INSIDE = "RLVR_INSIDE_POOL"  # set in the server and its workers
 KEPT = ("PATH", "HOME", "USER", "TMPDIR", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
@@ -198,6 +199,7 @@ def environment() -> dict[str, str]:
     }
     return {
         **kept,
+        INSIDE: "1",
         "PYTHONHASHSEED": "0",  # a verdict must not depend on the order of a set
         "PYTHONUTF8": "1",
         "OMP_NUM_THREADS": "1",

@@ -1,4 +1,5 @@
-"""A second opinion: another verifier judges a share of the cases, off the critical path, and disagreements are counted.
+"""A second opinion: another verifier judges a share of the cases, off the critical path, and
+disagreements are counted.
 
 Not covered: deciding who is right. The shadow never changes a verdict.
 """
@@ -20,11 +21,13 @@ from rlvr.verifiers.pool import Pool
 
 
 class Shadow:
-    """Give it to a pool: `Pool("math", observe=Shadow("rlvr.verifiers.math:Math", share=0.05))`. A context manager.
+    """Give it to a pool: `Pool("math", observe=Shadow("rlvr.verifiers.math:Math", share=0.05))`. A
+    context manager.
 
-    `share` of the cases, chosen by their content, so that the same case is always or never checked. At most `bound` wait;
-    more are dropped and counted, because the second opinion must never slow the first. Two verdicts disagree when one is
-    correct and the other is not; broken ones are counted apart. `record`: JSONL file that gets the disagreements.
+    `share` of the cases, chosen by their content, so that the same case is always or never checked.
+    At most `bound` wait; more are dropped and counted, because the second opinion must never slow
+    the first. Two verdicts disagree when one is correct and the other is not; broken ones are
+    counted apart. `record`: JSONL file that gets the disagreements.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Shadow:
         self._pool.submit(case).add_done_callback(partial(self._compare, case, verdict))
 
     def metrics(self) -> dict[str, float | None]:
-        """Counts since the start, and the share of compared verdicts that disagree (null before the first)."""
+        """Counts since the start, and the share that disagrees (None before the first)."""
         with self._lock:
             disagreed = self._only_first + self._only_second
             compared = self._agreed + disagreed

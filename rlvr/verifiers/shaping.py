@@ -18,7 +18,7 @@ Term = Callable[[Verdict, str], float]
 
 @dataclass(frozen=True)
 class Length:
-    """Costs nothing up to `limit - buffer` characters, then linearly more, `weight` from `limit` on.
+    """Nothing up to `limit - buffer` characters, then linearly to minus `weight` at `limit`.
 
     The soft overlong punishment of DAPO (arXiv:2503.14476, eq. 13), in characters.
 
@@ -62,8 +62,9 @@ class Repetition:
 TERMS: dict[str, type] = {"length": Length, "repetition": Repetition}
 
 
-def term(value: object) -> tuple[str, Term]:
-    """A term and its name from `"length"`, `{"name": "length", "limit": 4000}`, `"./mine.py:Term"` or the term itself."""
+def term(value: Any) -> tuple[str, Term]:
+    """A term and its name from `"length"`, `{"name": "length", "limit": 4000}`, `"./mine.py:Term"`
+    or the term itself."""
     settings: dict[str, Any] = {}
     if isinstance(value, Mapping):
         settings = {str(key): inner for key, inner in value.items()}
@@ -74,7 +75,7 @@ def term(value: object) -> tuple[str, Term]:
         return getattr(value, "__name__", type(value).__name__).lower(), value
     if value not in TERMS and ":" not in value:
         raise unknown("shaping term", value, TERMS)
-    target = TERMS[value] if value in TERMS else registry.load("verifier", value).target
+    target: Any = TERMS[value] if value in TERMS else registry.load("verifier", value).target
     try:
         built = target(**settings) if isinstance(target, type) else target
     except (TypeError, ValueError) as error:

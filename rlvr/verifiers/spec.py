@@ -1,6 +1,7 @@
 """How a verifier is named so that a freshly started process can build the same one.
 
-Not covered: lambdas, closures and objects whose settings are more than plain data. They cannot be built again elsewhere.
+Not covered: lambdas, closures and objects whose settings are more than plain data. They cannot be
+built again elsewhere.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Spec:
 
     @classmethod
     def of(cls, verifier: object) -> Spec:
-        """From a name, a registry plug-in, a verifier's instance or class, or a function. Raises UserError."""
+        """From a name, a plug-in, a verifier's instance or class, or a function. Or UserError."""
         if isinstance(verifier, Spec):
             return verifier
         if isinstance(verifier, str):
@@ -70,7 +71,7 @@ class Spec:
         return cls(raw["name"], unpack(raw["settings"]))
 
     def fingerprint(self, version: str) -> str:
-        """Changes whenever the verifier, its version or a setting does: it belongs into the log of every run."""
+        """Changes whenever the verifier, its version or a setting does."""
         return hashlib.sha256(f"{self.to_json()} {version}".encode()).hexdigest()[:16]
 
 
@@ -79,7 +80,7 @@ def _address(target: Any) -> str:
     name, module = target.__qualname__, sys.modules.get(target.__module__)
     if "<" in name or "." in name or module is None:
         raise UserError(
-            f"verifier {name} must stand at the top level of a module: workers load it again by name"
+            f"verifier {name} must be at the top level of a module: workers load it by name"
         )
     loaded_from_file = target.__module__ == "__main__" or target.__module__.startswith("rlvr_file_")
     if loaded_from_file:
@@ -91,7 +92,7 @@ def _address(target: Any) -> str:
 
 
 def pack(value: object) -> object:
-    """Plain JSON for a setting. Tuples, paths and nested verifiers are marked with a one-key object."""
+    """Plain JSON for a setting; tuples, paths and verifiers become one-key objects."""
     if isinstance(value, Enum):
         return pack(value.value)
     if value is None or isinstance(value, bool | int | float | str):

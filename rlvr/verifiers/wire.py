@@ -1,9 +1,11 @@
-"""What crosses between the pool and its workers: length-prefixed frames of JSON, decoded strictly, never a pickle."""
+"""What crosses between the pool and its workers: length-prefixed frames of JSON, decoded strictly,
+never a pickle."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from typing import Any
 
@@ -14,7 +16,7 @@ MAX_JOB = 256 * 2**20  # bytes
 MAX_REPLY = 4 * 2**20
 MAX_TEXT = 4000  # characters of a detail or an extracted answer
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":"), default=os.fspath).encode  # a path is its text
 
 
 class WireError(Exception):
@@ -22,7 +24,7 @@ class WireError(Exception):
 
 
 def encode(value: object) -> bytes:
-    """ASCII JSON; lone surrogates survive. Raises TypeError, ValueError, RecursionError for what JSON cannot say."""
+    """ASCII JSON; lone surrogates survive. TypeError, ValueError or RecursionError else."""
     return _encode(value).encode("ascii")
 
 
@@ -76,7 +78,7 @@ def pack_verdict(verdict: Verdict, ended: float, tired: bool, trace: str) -> byt
 
 
 def unpack_verdict(payload: bytes) -> tuple[Verdict, float, bool, str]:
-    """(verdict, ended, tired, trace). Raises WireError unless every value has exactly the type it must have."""
+    """(verdict, ended, tired, trace). WireError unless every value has exactly its type."""
     try:
         raw: Any = json.loads(payload)
         status, reward, detail, seconds, extracted, parts, isolation, ended, tired, trace = raw

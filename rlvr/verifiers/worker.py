@@ -30,9 +30,7 @@ def work(channel: int, call: Call, traits: Traits, processes: int) -> None:
     try:
         if hasattr(call.verifier, "open"):
             call.verifier.open()  # pyright: ignore[reportFunctionMemberAccess]
-    except (
-        BaseException
-    ) as error:  # a verifier that cannot open makes its verdicts broken, whatever it raised
+    except BaseException as error:  # noqa: BLE001 - whatever it raised, it cannot judge
         link.sendall(wire.frame(0, wire.encode({"failed": brief(error)})))
         os._exit(0)
     link.sendall(wire.frame(0, wire.encode({"pid": os.getpid()})))
@@ -70,9 +68,7 @@ class Worker:
         except MemoryError:
             verdict = Verdict(Status.TIMEOUT, 0.0, f"needs more than {self._memory} MB")
             tired = True
-        except (
-            BaseException
-        ) as error:  # the boundary: math-verify's time-out and sys.exit are no Exceptions
+        except BaseException as error:  # noqa: BLE001 - math-verify's time-out is no Exception
             verdict = Verdict.broken(brief(error))
             trace = "".join(traceback.format_exception(error, limit=-8))[-wire.MAX_TEXT :]
         ended = time.monotonic()
@@ -103,11 +99,14 @@ class Worker:
     ) -> tuple[str, bytes] | None:
         if self._key is None:
             return None
-        answer = self._key(response, **fields)
-        return None if answer is None else (answer, wire.encode([reference, fields]))
+        try:
+            answer = self._key(response, **fields)
+        except Exception:  # noqa: BLE001 - a key saves time, it decides nothing
+            return None
+        return (answer, wire.encode([reference, fields])) if isinstance(answer, str) else None
 
     def _swollen(self) -> bool:
-        """Half the allowance is gone: the next response should not pay for what earlier ones left."""
+        """Half the allowance is gone: the next response must not pay for earlier ones."""
         return bool(self._memory) and _resident() > self._full
 
 
@@ -117,7 +116,7 @@ def _resident() -> int:
 
 
 def _quiet() -> None:
-    """What a verifier prints goes nowhere: a full pipe would hang it, and stdout belongs to the command."""
+    """What a verifier prints goes nowhere: a full pipe would hang it, stdout is not its own."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
@@ -129,7 +128,7 @@ def brief(error: BaseException) -> str:
     """One short line, even of an error whose own text fails."""
     try:
         text = " ".join(str(error).split())
-    except Exception:  # the error's __str__ is the verifier's code too
+    except Exception:  # noqa: BLE001 - the error's __str__ is the verifier's code too
         text = ""
     name = type(error).__name__
     return f"{name}: {text}"[:300] if text else name

@@ -1,4 +1,4 @@
-"""Reward functions written for TRL and verl, through the registry as the command line loads them."""
+"""Reward functions written for TRL and verl, loaded as the command line loads them."""
 
 from pathlib import Path
 

@@ -68,7 +68,7 @@ def test_a_deadline_is_kept_and_says_timeout(shared, response):
 
 
 def test_three_hanging_cases_on_two_workers_still_serve_the_next(shared):
-    """The healthy case waits for one deadline, not for two: a worker is free when the first hang is killed."""
+    """The healthy case waits for one deadline: a worker is free when the first hang is killed."""
     started = time.monotonic()
     hanging = [shared.submit(Case(f"hang {number}")) for number in range(3)]
     healthy = shared.submit(Case("ok next"))

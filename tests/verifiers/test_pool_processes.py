@@ -148,7 +148,10 @@ def test_a_worker_holds_only_its_own_channel():
 
 
 def test_neither_pool_nor_worker_imports_torch():
-    check = "import rlvr.verifiers.pool, rlvr.verifiers.server, sys; print('torch' in sys.modules, 'pydantic' in sys.modules)"
+    check = (
+        "import rlvr.verifiers.pool, rlvr.verifiers.server, sys; "
+        "print('torch' in sys.modules, 'pydantic' in sys.modules)"
+    )
     answer = subprocess.run(
         [sys.executable, "-c", check], capture_output=True, text=True, check=True
     )

@@ -85,7 +85,8 @@ class Obey:
         code = "import time; time.sleep(600)"
         subprocess.Popen([sys.executable, "-c", code, rest])
         subprocess.Popen([sys.executable, "-c", code, rest], start_new_session=True)
-        twice = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {code!r}, {rest!r}], start_new_session=True)"
+        child = f"[sys.executable, '-c', {code!r}, {rest!r}]"
+        twice = f"import subprocess, sys; subprocess.Popen({child}, start_new_session=True)"
         subprocess.run([sys.executable, "-c", twice], check=True)
         time.sleep(600)
 
