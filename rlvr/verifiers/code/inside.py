@@ -88,7 +88,7 @@ class Program:
             for name, each in program.items()
             if isinstance(each, types.FunctionType) and each.__module__ == "program"
         ]
-        return {**found, "*": own[-1]} if own else found
+        return {own[-1]: self._kind(program[own[-1]]), **found, "*": own[-1]} if own else found
 
     def _kind(self, value: Any) -> dict[str, Any]:
         if isinstance(value, types.ModuleType):
@@ -204,6 +204,8 @@ class Program:
             return self._handles[content]
         if tag == "iter":
             return iter([self._decode(each) for each in content])
+        if tag == "builtin":
+            return getattr(builtins, content)
         if tag == "back":
             return self._callback(content)
         raise plain.NotPlain(tag)
@@ -253,7 +255,7 @@ def _builtin_base(kind: type) -> str:
     return "Exception"
 
 
-_DENIED = (errno.EPERM, errno.EACCES, errno.EROFS, errno.EAFNOSUPPORT)
+_DENIED = (errno.EPERM, errno.EACCES, errno.EROFS, errno.EXDEV, errno.EAFNOSUPPORT)
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
@@ -267,10 +269,15 @@ def _label(error: BaseException) -> str:
             return "memory"
         if error.errno == errno.EAGAIN:
             return "processes"
-        outside = str(error.filename).startswith("/") and not str(error.filename).startswith("/tmp")
-        if error.errno in _DENIED or (error.errno == errno.ENOENT and outside):
+        if error.errno in _DENIED or (error.errno == errno.ENOENT and _leads_out(error.filename)):
             return "denied"
     return ""
+
+
+def _leads_out(name: object) -> bool:
+    """A file that is not there because the jail hides it."""
+    own = os.environ["HOME"], os.path.dirname(os.__file__)
+    return isinstance(name, str) and not os.path.realpath(name).startswith(own)
 
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {

@@ -139,6 +139,9 @@ class Link:
                     raise plain.NotPlain("an endless iterator as an argument")
             return {"iter": items}
         if callable(value):
+            name = getattr(value, "__name__", "")
+            if isinstance(name, str) and getattr(builtins, name, None) is value:
+                return {"builtin": name}
             self._callbacks.append(value)
             return {"back": len(self._callbacks) - 1}
         raise plain.NotPlain(f"an object of type {type(value).__name__} as an argument")

@@ -73,6 +73,7 @@ class Runner:
         self._order = order
         self._entry: str = order["entry_point"]
         self._missing = ""
+        self._names: frozenset[str] = frozenset()
         self._namespace: dict[str, Any] = {
             tally.HOLDS: self.tally.right,
             tally.FAILS: self.tally.wrong,
@@ -89,6 +90,7 @@ class Runner:
             raise Ended("broken", "the tests are empty")
         known = self._from_prompt()
         names = sorted(free(tree) | ({self._entry} if self._entry else set()))
+        self._names = frozenset(names)
         found = self._load(names, names_wanted(names, self._entry, known))
         if self._order["live"]:
             return
@@ -224,10 +226,7 @@ class Runner:
             each = each.__context__ if each else None
         if loading:
             raise Ended("wrong", f"the program stops while it loads: {text}")
-        if isinstance(error, NameError) and error.name in (
-            self._missing or error.name,
-            "candidate",
-        ):
+        if isinstance(error, NameError) and error.name in self._names:
             raise Ended("wrong", f"the program does not define '{self._missing or error.name}'")
         if isinstance(error, MemoryError) and self.link.touched:
             raise Ended("timeout", "the results need more memory than the tests may have")

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import secrets
 import select
 import socket
 import subprocess
@@ -83,6 +84,7 @@ class Server:
                 {
                     "mode": mode,
                     "readable": readable_paths(),
+                    "number": secrets.randbelow(2**22),
                     "sites": site_folders(),
                     "entry": start.entry,
                     "preload": start.preload,
@@ -147,8 +149,12 @@ class Server:
 
 def _command(descriptor: int) -> list[str]:
     root = str(Path(__file__).resolve().parents[2])
-    interpreter = getattr(sys, "_base_executable", None) or sys.executable
-    return [interpreter, "-s", "-S", "-P", "-B", "-c", BOOT, root, str(descriptor)]
+    return [_interpreter(), "-s", "-S", "-P", "-B", "-c", BOOT, root, str(descriptor)]
+
+
+def _interpreter() -> str:
+    """The Python below a virtual environment: the jail has no environment's folder."""
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def site_folders() -> list[str]:
@@ -166,6 +172,7 @@ def readable_paths() -> list[str]:
         *("/usr/share/zoneinfo", "/etc/ld.so.cache"),
         *(os.path.realpath(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")),
         *site_folders(),
+        _interpreter(),
     ]
     chosen: list[str] = []
     for path in wanted:

@@ -33,7 +33,7 @@ def main(descriptor: int) -> None:
     )  # Ctrl-C is for the command, which then closes the channel
     control = socket.socket(fileno=descriptor)
     order = json.loads(control.recv(PACKET))
-    walls = Walls(order["mode"], order["readable"])
+    walls = Walls(order["mode"], order["readable"], order["number"])
     try:
         for name in order["preload"]:
             importlib.import_module(name)

@@ -31,6 +31,7 @@ class Walls:
 
     mode: str
     readable: list[str]
+    number: int  # makes the user number of this server's programs its own: limits count per user
     off: dict[str, str] = field(default_factory=dict)  # layer -> why it is not there
     spare: int | None = None  # user number of the programs, when the server may choose it
 
@@ -72,7 +73,7 @@ class Walls:
 
     def _unowned(self) -> int | None:
         """A user number that may be taken: an unused one, nobody, or none."""
-        for number in (SPARE + os.getpid() % 2**22, 65534):
+        for number in (SPARE + self.number, 65534):
             pid = os.fork()
             if pid == 0:
                 try:
