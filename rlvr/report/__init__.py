@@ -1,0 +1,1 @@
+"""What a run left behind, made readable: one HTML page a run, a paired comparison of several."""

@@ -1,0 +1,87 @@
+"""The few numbers that say how a run went."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rlvr.report import wording
+from rlvr.report.origins import Setting
+from rlvr.report.read import Metrics, Row, interval, number
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number with its name above and a remark below."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def tiles(metrics: Metrics, settings: list[Setting]) -> list[Tile]:
+    """Held-out accuracy of every task first, then steps, time and tokens."""
+    found = [tile for task in metrics.tasks() for tile in _accuracy(metrics.of(*task), *task)]
+    if not metrics.steps:
+        return found
+    last = metrics.steps[-1]
+    wanted = next((s.value for s in settings if s.name == "steps"), None)
+    seconds = total(metrics, "seconds")
+    found.append(Tile("Steps", f"{last['step']:,}", f"of {wanted}" if wanted else ""))
+    reward = wording.plain(number(last.get("reward_mean")))
+    found.append(Tile("Reward, last step", reward, _first(metrics)))
+    evals = math.fsum(number(row.get("seconds")) or 0.0 for row in metrics.evals)
+    note = f"and {wording.duration(evals)} evaluating" if evals else ""
+    found.append(Tile("Training time", wording.duration(seconds), note))
+    sampled, trained = total(metrics, "tokens_sampled"), total(metrics, "tokens_trained")
+    if sampled is not None:
+        rate = f"{wording.count(sampled / seconds)} a second" if seconds else ""
+        found.append(Tile("Tokens sampled", wording.count(sampled), rate))
+    if trained is not None and sampled:
+        share = f"{wording.percent(trained / sampled, 0)} of those sampled"
+        found.append(Tile("Tokens trained on", wording.count(trained), share))
+    return found
+
+
+def total(metrics: Metrics, key: str) -> float | None:
+    """Sum over the steps; None where no step has the key."""
+    values = [value for value in metrics.numbers(key) if value is not None]
+    return math.fsum(values) if values else None
+
+
+def best(evals: list[Row]) -> Row | None:
+    """The evaluation with the highest accuracy, the earliest of equals."""
+    judged = [row for row in evals if number(row.get("accuracy")) is not None]
+    return max(judged, key=lambda row: row["accuracy"], default=None)
+
+
+def _first(metrics: Metrics) -> str:
+    first = metrics.steps[0]
+    return f"{wording.plain(number(first.get('reward_mean')))} at step {first['step']}"
+
+
+def _accuracy(evals: list[Row], task: str, split: str) -> list[Tile]:
+    first, last, top = evals[0], evals[-1], best(evals)
+    if top is None:
+        return []
+    greedy = number(last.get("accuracy_greedy"))
+    remarks = [f"greedy {wording.percent(greedy)}"] if greedy is not None else []
+    if top["step"] != last["step"]:
+        remarks.append(f"best {wording.percent(top['accuracy'])} at step {top['step']}")
+    found = [Tile(f"{task} {split}, step {last['step']}", _with_error(last), ", ".join(remarks))]
+    if first is not last:
+        greedy = number(first.get("accuracy_greedy"))
+        note = f"greedy {wording.percent(greedy)}" if greedy is not None else ""
+        found.insert(0, Tile(f"{task} {split}, step {first['step']}", _with_error(first), note))
+    return found
+
+
+def _with_error(row: Row) -> str:
+    """45.2% ± 3.1%: half the width of the 95% interval; 99% to 100% at an end of the scale."""
+    mean, bounds = number(row.get("accuracy")), interval(row)
+    if mean is None or bounds is None:
+        return wording.percent(mean)
+    if mean in (0.0, 1.0):
+        low, high = (wording.percent(bound, 0) for bound in bounds)
+        return f"{wording.percent(mean, 0)} ({low} to {high})"
+    return f"{wording.percent(mean)} ± {wording.percent(1.96 * row['stderr'])}"
