@@ -18,8 +18,13 @@ from rlvr.verifiers.sql.engines import Job, Reply
 from rlvr.verifiers.sql.process import Died, QueryProcess
 from rlvr.verifiers.sql.rows import Table, same_multiset
 
+TRIES = 6  # seeds looked at for one perturbed copy
 KEPT_CELLS = 4_000_000  # cells of reference results kept
 READ_SECONDS = 0.4  # to read an answer that is already there
+
+
+class Unsupported(Exception):
+    """This kind of database cannot do what was asked; the text says what."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Limits:
     max_rows: int
     max_bytes: int
     memory_mb: int
+    seconds: float  # for all queries of one verdict
 
 
 @dataclass
@@ -47,6 +53,7 @@ class Court:
     limits: Limits
     _tables: OrderedDict[object, Table | Reply] = field(default_factory=OrderedDict)
     _stable: dict[object, bool] = field(default_factory=dict)
+    _copies: dict[object, tuple[View | None, bool]] = field(default_factory=dict)
     _cells: int = 0
 
     def __post_init__(self) -> None:
@@ -93,8 +100,11 @@ class Court:
         key = self._key(reference, view)
         found = self._tables.get(key)
         if found is None:
+            fresh = deadline - time.monotonic() > 0.7 * self.limits.seconds
             found = self._table(reference, view, deadline)
-            self._keep(key, found)
+            # one that had little time left may still be quick enough the next time
+            if fresh or isinstance(found, Table) or found.error != "timeout":
+                self._keep(key, found)
         return found
 
     def is_stable(self, reference: str, view: View, deadline: float) -> bool:
@@ -103,13 +113,42 @@ class Court:
         if key not in self._stable:
             table = self.table(reference, view, deadline)
             again = self._ask(self._job(reference, view, deadline, reverse=True))
-            self._stable[key] = (
-                isinstance(table, Table)
-                and not again.error
-                and again.width == table.width
-                and table.agrees(again.rows)
-            )
+            if isinstance(table, Reply) or again.error:
+                return False
+            self._stable[key] = again.width == table.width and table.agrees(again.rows)
         return self._stable[key]
+
+    def copy(self, references: list[str], view: View, deadline: float) -> tuple[View | None, bool]:
+        """The first perturbed copy on which all references are clear, and whether it tells.
+
+        It tells when the first reference has another result than on the unperturbed database;
+        without such a copy among `TRIES` seeds, any clear one is taken, or None.
+        `view`: carries the first seed. Raises Unsupported.
+        """
+        assert view.perturb is not None
+        key = self._key("\n".join(references), view)
+        if key not in self._copies:
+            found = self._copy(references, view, deadline)
+            if deadline - time.monotonic() <= 0:
+                return found
+            self._copies[key] = found
+        return self._copies[key]
+
+    def _copy(self, references: list[str], view: View, deadline: float) -> tuple[View | None, bool]:
+        assert view.perturb is not None
+        before = self.table(references[0], View(view.database), deadline)
+        best = None
+        for attempt in range(TRIES):
+            copy = View(view.database, view.perturb + attempt)
+            now = self.table(references[0], copy, deadline)
+            if isinstance(now, Reply) and now.error == "unsupported":
+                raise Unsupported(now.detail)
+            if not all(self.is_stable(text, copy, deadline) for text in references):
+                continue
+            if isinstance(now, Table) and isinstance(before, Table) and not now.agrees(before.rows):
+                return copy, True
+            best = best or copy
+        return best, False
 
     def _again(self, query: str, view: View, deadline: float, most: int) -> Reply:
         """A response that ends the process is run once more: the second time it is its own

@@ -6,7 +6,8 @@ list (`SELECT name FROM t ORDER BY age`). So the database is asked itself: `dens
 (ORDER BY the same terms)` as one more, last column. That respects collations, nulls and
 expressions. The caller checks that the probe returns the reference's own rows before using it.
 
-Not covered: SELECT DISTINCT by a key outside the select list, and a LIMIT that cuts through a tie
+Not covered: SELECT DISTINCT where one row stands for several keys outside the select list (the
+reference's sequence is the right one then), and a LIMIT that cuts through a tie
 (the rows the reference kept are the right ones).
 """
 
@@ -44,7 +45,7 @@ class Order:
         outputs = [_output(term, self.tree, width) for term in terms]
         if all(index is not None for index in outputs):
             return self._around(terms, [index for index in outputs if index is not None], width)
-        if isinstance(self.tree, exp.Select) and not self.tree.args.get("distinct"):
+        if isinstance(self.tree, exp.Select):
             return self._beside(terms, outputs)
         return None
 

@@ -6,21 +6,20 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
 from rlvr.types import Status, Verdict
 from rlvr.verifiers.sql import lexer
-from rlvr.verifiers.sql.court import Court, Limits, View
+from rlvr.verifiers.sql.court import TRIES, Court, Limits, Unsupported, View
 from rlvr.verifiers.sql.databases import Database, NoDatabase, find
 from rlvr.verifiers.sql.engines import Reply
 from rlvr.verifiers.sql.extract import LONGEST, extract
 from rlvr.verifiers.sql.permute import agrees_in_some_order
 from rlvr.verifiers.sql.rows import Table
 
-TRIES = 6  # seeds looked at for one perturbed copy
 _ENDINGS = {"forbidden": Status.FORBIDDEN, "timeout": Status.TIMEOUT, "memory": Status.TIMEOUT}
 
 
@@ -69,7 +68,7 @@ class Sql:
             with _LOCK:
                 trial = _Trial(self, query, references, databases, started)
                 status, detail = trial.judge()
-        except (NoDatabase, BadReference) as error:
+        except (NoDatabase, BadReference, Unsupported) as error:
             status, detail = Status.BROKEN, str(error)
         except Exception as error:  # noqa: BLE001  the outermost boundary: a fault of ours is no reward
             status, detail = Status.BROKEN, f"{type(error).__name__}: {error}"[:300]
@@ -107,7 +106,8 @@ os.register_at_fork(after_in_child=lambda: globals().update(_LOCK=threading.Lock
 @lru_cache(maxsize=16)
 def court(settings: Sql, scheme: str, process: int) -> Court:
     """One court a process, kind of database and settings; closed when the process ends."""
-    made = Court(scheme, Limits(settings.max_rows, settings.max_bytes, settings.query_mb))
+    limits = Limits(settings.max_rows, settings.max_bytes, settings.query_mb, settings.timeout)
+    made = Court(scheme, limits)
     atexit.register(lambda: made.close() if os.getpid() == process else None)
     return made
 
@@ -145,7 +145,8 @@ class _Trial:
         self.deadline = started + settings.timeout - min(0.2, 0.1 * settings.timeout)
         self.court = court(settings, databases[0].scheme, os.getpid())
         self.alive = references  # agreed with on every view so far
-        self.unusable: str = ""  # why some reference could not be run
+        self.unusable = ""  # why some reference could not be run
+        self.told = False  # some perturbed copy has another result than its database
 
     def judge(self) -> tuple[Status, str]:
         early = _refusal(self.query, self.databases[0].scheme)
@@ -154,33 +155,17 @@ class _Trial:
                 verdict = self._on(view, early)
                 if verdict:
                     return verdict
-        return early or (Status.CORRECT, "")
+        blind = self.settings.perturb and not self.told
+        return early or (Status.CORRECT, "no perturbed copy has another result" if blind else "")
 
-    def _views(self, database: Database):
+    def _views(self, database: Database) -> Iterator[View]:
         yield View(database)
-        for copy in range(self.settings.perturb):
-            view = self._copy(database, copy)
-            if view:
-                yield view
-
-    def _copy(self, database: Database, copy: int) -> View | None:
-        """The first perturbed copy on which every reference's result is clear, preferably another
-        one than before.
-        """
-        best = None
-        before = self.court.table(self.alive[0], View(database), self.deadline)
-        for attempt in range(TRIES):
-            seed = (self.settings.seed * 1_000 + copy) * TRIES + attempt
-            view = View(database, seed)
-            first = self.court.table(self.alive[0], view, self.deadline)
-            if isinstance(first, Reply) and first.error == "unsupported":
-                raise BadReference(first.detail)
-            if not all(self.court.is_stable(text, view, self.deadline) for text in self.alive):
-                continue
-            if _differ(first, before):
-                return view
-            best = best or view
-        return best
+        first = self.settings.seed * 1_000_000
+        for seed in range(first, first + self.settings.perturb * TRIES, TRIES):
+            copy, tells = self.court.copy(self.alive, View(database, seed), self.deadline)
+            self.told = self.told or tells
+            if copy:
+                yield copy
 
     def _on(self, view: View, early: tuple[Status, str] | None) -> tuple[Status, str] | None:
         """A final verdict after this view, or None to go on."""
@@ -196,7 +181,7 @@ class _Trial:
             self.alive = [text for text, _ in usable]
             return early
         if reply.error:
-            return self._failure(reply)
+            return self._failure(reply, view)
         agreeing = [text for text, table in usable if self._agrees(table, reply)]
         if not agreeing:
             if self.unusable:
@@ -212,17 +197,14 @@ class _Trial:
             return agrees_in_some_order(table, reply.rows)
         return table.agrees(reply.rows)
 
-    def _failure(self, reply: Reply) -> tuple[Status, str]:
+    def _failure(self, reply: Reply, view: View) -> tuple[Status, str]:
         if reply.error == "database":  # the reference ran on it
             return Status.BROKEN, reply.detail
         if reply.error in _ENDINGS:
             return _ENDINGS[reply.error], _words(reply)
-        # an accepted query that could not be run might have agreed
-        return (Status.BROKEN, self.unusable) if self.unusable else (Status.WRONG, _words(reply))
-
-
-def _differ(one: Table | Reply, other: Table | Reply) -> bool:
-    return isinstance(one, Table) and isinstance(other, Table) and not one.agrees(other.rows)
+        if self.unusable:  # an accepted query that could not be run might have agreed
+            return Status.BROKEN, self.unusable
+        return Status.WRONG, _words(reply) + (_place(view) if reply.error == "rows" else "")
 
 
 def _refusal(query: str | None, scheme: str) -> tuple[Status, str] | None:
@@ -244,9 +226,13 @@ def _words(reply: Reply) -> str:
     return reply.detail or reply.error
 
 
+def _place(view: View) -> str:
+    copy = "a perturbed copy of " if view.perturb is not None else ""
+    return f" on {copy}{view.database.name}"
+
+
 def _difference(table: Table, reply: Reply, view: View) -> str:
-    place = "a perturbed copy of " if view.perturb is not None else ""
-    where = f" on {place}{view.database.name}"
+    where = _place(view)
     if table.width != reply.width:
         return f"{reply.width} columns, the reference has {table.width}{where}"
     if len(table.rows) != len(reply.rows):

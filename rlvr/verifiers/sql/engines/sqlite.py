@@ -138,6 +138,8 @@ class Sqlite:
         _touch_virtual(connection)
         if timed:
             clock.stop(connection)
+        if hasattr(connection, "setconfig"):  # Python 3.12
+            connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)  # pyright: ignore
         for limit, value in _LIMITS.items():
             connection.setlimit(limit, value)
         connection.text_factory = _text
