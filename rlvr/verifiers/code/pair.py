@@ -23,7 +23,7 @@ _COMMON = (
 )
 PROGRAM = Start("rlvr.verifiers.code.inside:enter", _COMMON)
 TESTS = Start("rlvr.verifiers.code.trusted:enter", _COMMON)
-TESTS_MEMORY_MB = 1024
+TESTS_LIMITS = Limits(seconds=3600, memory_mb=1024, disk_mb=1)  # of a child that serves many verdicts
 TESTS_SECONDS = 0.25  # after the program's limit, so that the program's end is what is reported
 
 
@@ -47,42 +47,63 @@ class Pair:
             self.programs.close()
             raise
         self.mode = mode
+        self._tester: socket.socket | None = None
+        self._tester_until = 0.0
         self.owner = os.getpid()
         self.tier = self.programs.tier
 
     def close(self) -> None:
+        if self._tester is not None:
+            self._tester.close()
         self.programs.close()
         self.tests.close()
 
     def run_tests(self, order: dict[str, Any], limits: Limits) -> Judged:
         """Both children, until the tests report or the time is up. Raises SandboxError."""
-        here, job = socket.socketpair()
         left, right = socket.socketpair()
-        with here:
-            with job, left, right:
-                self.programs.start(limits, left.fileno())
-                patience = Limits(limits.seconds + TESTS_SECONDS, TESTS_MEMORY_MB, 1, processes=64)
-                try:
-                    self.tests.start(patience, job.fileno(), right.fileno())
-                except SandboxError:
-                    self.programs.finish()
-                    raise
-            until = time.monotonic() + limits.seconds + TESTS_SECONDS
-            report, asked = None, False
+        with left, right:
+            self.programs.start(limits, left.fileno())
             try:
-                frames.send(here.fileno(), order)
-                while _readable(here, until):
-                    report = frames.receive(here.fileno())
-                    asked = asked or bool(report and "asked" in report)
-                    if report is None or "status" in report:
-                        break
-            except (OSError, frames.FrameError):  # the tests' child died; there is no report
-                report = None
-            finally:
-                gone = bool(report) and report.get("status") == "lost"
-                ending = self.programs.finish(stop=not gone)
-                self.tests.finish()
+                tester = self._ready_tester()
+                socket.send_fds(tester, [b"."], [right.fileno()])
+            except (OSError, SandboxError) as error:
+                self.programs.finish()
+                raise SandboxError(f"the tests cannot be started: {error}") from None
+        until = time.monotonic() + limits.seconds + TESTS_SECONDS
+        report, asked = None, False
+        try:
+            frames.send(tester.fileno(), order)
+            while _readable(tester, until):
+                report = frames.receive(tester.fileno())
+                asked = asked or bool(report and "asked" in report)
+                if report is None or "status" in report:
+                    break
+        except (OSError, frames.FrameError):  # the tests' child died; there is no report
+            report = None
+        finally:
+            if not (report and report.get("reusable")):
+                self._drop_tester()
+            gone = bool(report) and report.get("status") == "lost"
+            ending = self.programs.finish(stop=not gone)
         return Judged(report if report and "status" in report else None, ending, asked)
+
+    def _ready_tester(self) -> socket.socket:
+        """The channel of a child that waits for tests."""
+        if self._tester is not None and time.monotonic() > self._tester_until:
+            self._drop_tester()
+        if self._tester is None:
+            here, there = socket.socketpair()
+            with there:
+                self.tests.start(TESTS_LIMITS, there.fileno())
+            self._tester = here
+            self._tester_until = time.monotonic() + TESTS_LIMITS.seconds / 2
+        return self._tester
+
+    def _drop_tester(self) -> None:
+        if self._tester is not None:
+            self._tester.close()
+            self._tester = None
+            self.tests.finish()
 
     def run_script(self, order: dict[str, Any], stdin: bytes, limits: Limits, most: int) -> Ran:
         """One run with this standard input and at most `most` bytes of output. Raises SandboxError."""

@@ -1,4 +1,7 @@
-"""What runs beside the jail: the tests, with stand-ins for the program. One child process per verdict.
+"""What runs beside the jail: the tests, with stand-ins for the program.
+
+A child process serves one verdict after the other as long as the tests are harmless ones (`harmless.py`), and a new one
+comes after any other tests.
 
 Not covered: tests that hand a result to `eval`, `exec`, `pickle` or a shell give the program a way in here; it is jailed
 here as well, but it could then decide its own verdict.
@@ -10,12 +13,15 @@ import ast
 import builtins
 import importlib
 import os
+import random
+import socket
 import sys
 import types
 from typing import Any
 
 from rlvr.verifiers.code import tally
 from rlvr.verifiers.code.choose import free
+from rlvr.verifiers.code.harmless import harmless
 from rlvr.verifiers.code.proxy import Function, Link, Lost, Unsendable
 from rlvr.verifiers.sandbox import frames
 
@@ -33,12 +39,17 @@ class Ended(Exception):
 
 
 def enter(descriptors: list[int], home: str) -> None:
-    """The child's whole life. `descriptors`: the job, the channel to the program."""
-    job, channel = descriptors
-    order = frames.receive(job)
-    if order is not None:
-        frames.send(job, judge(order, channel, lambda: frames.send(job, {"asked": True})))
-    os._exit(0)
+    """The child's whole life. `descriptors`: where jobs come from, each with the channel to its program."""
+    jobs = socket.socket(fileno=descriptors[0])
+    job = jobs.fileno()
+    while True:
+        _, channels, _, _ = socket.recv_fds(jobs, 1, 1)
+        if not channels:
+            return
+        order = frames.receive(job)
+        random.seed(0)  # the same tests draw the same numbers
+        frames.send(job, judge(order, channels[0], lambda: frames.send(job, {"asked": True})))
+        os.close(channels[0])
 
 
 def judge(order: dict[str, Any], channel: int, asked: Any) -> dict[str, Any]:
@@ -60,6 +71,7 @@ def judge(order: dict[str, Any], channel: int, asked: Any) -> dict[str, Any]:
         "status": status,
         "detail": detail,
         "source": runner.source,
+        "reusable": runner.harmless,
         "passed": runner.tally.passed,
         "total": max(runner.tally.seen, runner.tally.written),
     }
@@ -69,6 +81,7 @@ class Runner:
     def __init__(self, order: dict[str, Any], link: Link) -> None:
         self.link = link
         self.source = ""
+        self.harmless = False  # these tests leave nothing behind in this process
         self.tally = tally.Tally(counting=order["fraction"])
         self._order = order
         self._entry: str = order["entry_point"]
@@ -88,6 +101,7 @@ class Runner:
             raise Ended("broken", f"the tests do not compile: {error}") from None
         if not tree.body:
             raise Ended("broken", "the tests are empty")
+        self.harmless = harmless(tree)
         known = self._from_prompt()
         names = sorted(free(tree) | ({self._entry} if self._entry else set()))
         self._names = frozenset(names)
@@ -115,6 +129,7 @@ class Runner:
                 code = compile(prompt + ending, "<prompt>", "exec", dont_inherit=True)
             except (SyntaxError, ValueError):
                 continue
+            self.harmless = self.harmless and harmless(ast.parse(prompt + ending))
             try:
                 exec(code, names)
             except Exception:  # noqa: BLE001 - a prompt that does not run by itself gives no helpers

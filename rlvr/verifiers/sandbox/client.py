@@ -132,6 +132,7 @@ class Server:
         """How it ended; `stop` ends it now. Raises SandboxError."""
         if stop:
             self._send({"stop": True})
+            self._until = time.monotonic() + END_SECONDS
         report = self._receive(self._until - time.monotonic())
         self._busy = False
         if "failed" in report:
