@@ -99,7 +99,9 @@ def _first_digit(gold: str) -> str | None:
 
 
 def _scalar(gold: str) -> bool:
-    return bool(re.fullmatch(r"-?(?:\d+(?:\.\d+)?|\\[dt]?frac\{\d+\}\{\d+\}|\d*\\sqrt\{\d+\})", gold))
+    return bool(
+        re.fullmatch(r"-?(?:\d+(?:\.\d+)?|\\[dt]?frac\{\d+\}\{\d+\}|\d*\\sqrt\{\d+\})", gold)
+    )
 
 
 def _nonzero(gold: str) -> bool:
