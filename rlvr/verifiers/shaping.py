@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from rlvr import registry
 from rlvr.errors import UserError, unknown
@@ -63,8 +63,7 @@ TERMS: dict[str, type] = {"length": Length, "repetition": Repetition}
 
 
 def term(value: Any) -> tuple[str, Term]:
-    """A term and its name from `"length"`, `{"name": "length", "limit": 4000}`, `"./mine.py:Term"`
-    or the term itself."""
+    """A term and its name, from `"length"`, a mapping of name and settings, or the term itself."""
     settings: dict[str, Any] = {}
     if isinstance(value, Mapping):
         settings = {str(key): inner for key, inner in value.items()}
@@ -72,12 +71,13 @@ def term(value: Any) -> tuple[str, Term]:
     if not isinstance(value, str):
         if not callable(value):
             raise UserError(f"{value!r} is not a shaping term")
-        return getattr(value, "__name__", type(value).__name__).lower(), value
+        name = getattr(value, "__name__", type(value).__name__)
+        return name.lower(), cast("Term", value)
     if value not in TERMS and ":" not in value:
         raise unknown("shaping term", value, TERMS)
     target: Any = TERMS[value] if value in TERMS else registry.load("verifier", value).target
     try:
-        built = target(**settings) if isinstance(target, type) else target
+        built: Term = target(**settings) if isinstance(target, type) else target
     except (TypeError, ValueError) as error:
         raise UserError(f"shaping term {value}: {error}") from error
     return value.rsplit(":", 1)[-1].lower(), built
