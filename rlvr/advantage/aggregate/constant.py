@@ -16,7 +16,7 @@ class Constant:
     with length.
     """
 
-    max_tokens: int
+    max_tokens: int = 3000  # the response limit of the paper
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
