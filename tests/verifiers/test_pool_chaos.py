@@ -55,7 +55,7 @@ def test_shots_from_outside_never_lose_or_swap_a_verdict():
     stop = threading.Event()
     shots = 0
 
-    with Pool(Spec(OBEY, {"timeout": 5.0}), workers=3, max_broken=1.0) as pool:
+    with Pool(Spec(OBEY, {"timeout": 5.0}), workers=3, max_broken=1.0, bound=32) as pool:
         pool.ready()
 
         def shoot():
