@@ -1,7 +1,7 @@
 """A whole training step, ours and TRL's GRPOTrainer, on this machine's CPU, in one run and interleaved.
 
-Same demo model, same 32 prompts, 8 responses each of at most 60 tokens, same reward, one optimiser step. Steps alternate
-(ours, TRL, ours, TRL, ...) so that both meet the same weather. The figure to quote is the median of the ratios.
+Same demo model, same 32 prompts, 8 responses each of at most 60 tokens, same reward, one optimiser step. Steps
+alternate (ours, TRL, ours, TRL, ...) so that both meet the same weather. The figure to quote is the median of the ratios.
 
     pip install trl==1.16.0
     python benchmarks/step_vs_trl.py --steps 8
@@ -68,7 +68,9 @@ def our_steps(job: Job, seconds: list[float]) -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=8)
     options = parser.parse_args()
     total = options.steps + 2  # two warm-ups
@@ -105,7 +107,9 @@ def main() -> None:
             logging_steps=10_000,
             shuffle_dataset=False,
         )
-        with assemble.job(assemble.resolve({}, flags).resolved, Path(scratch) / "ours", resume=False) as job:
+        with assemble.job(
+            assemble.resolve({}, flags).resolved, Path(scratch) / "ours", resume=False
+        ) as job:
             ours: list[float] = []
             pause = Pause(our_steps(job, ours))
             trainer = GRPOTrainer(

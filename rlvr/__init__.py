@@ -1,4 +1,4 @@
-"""Reinforcement learning with verifiable rewards. The public names; each is loaded when first used."""
+"""Reinforcement learning with verifiable rewards: the public names, loaded when first used."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlvr.api import Finished, evaluate, train
     from rlvr.errors import SafetyStop, UserError
     from rlvr.types import Finish, Group, Problem, Request, Rollout, Status, Verdict
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    **dict.fromkeys(
-        ("Finish", "Group", "Problem", "Request", "Rollout", "Status", "Verdict"), "rlvr.types"
-    ),
-    **dict.fromkeys(("SafetyStop", "UserError"), "rlvr.errors"),
+    "rlvr.api": ("Finished", "evaluate", "train"),
+    "rlvr.errors": ("SafetyStop", "UserError"),
+    "rlvr.types": ("Finish", "Group", "Problem", "Request", "Rollout", "Status", "Verdict"),
 }
 
 __all__ = [
     "Finish",
+    "Finished",
     "Group",
     "Problem",
     "Request",
@@ -28,10 +29,13 @@ __all__ = [
     "Status",
     "UserError",
     "Verdict",
+    "evaluate",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'rlvr' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    for module, names in _PUBLIC.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module 'rlvr' has no attribute {name!r}")

@@ -54,7 +54,7 @@ def resolve(recipe: config.Tree, flags: config.Tree, preset: str | None = None) 
     limit = first.stages["sampler"].settings["max_tokens"].value
     derived = config.merged(derived, constants(names, limit))
     resolved = attempt()
-    settings.sections(resolved)
+    _tracker(settings.sections(resolved)["tracker"].name)
     sampler = settings.build(resolved)["sampler"]
     if isinstance(sampler, Limits):
         sampler.refuse_truncated()
@@ -151,7 +151,9 @@ def _memory(
     trained = parameters if not model.lora_rank else 0
     weights = parameters * 4 + trained * 12
     layers, hidden = shape.num_hidden_layers, shape.hidden_size
-    activations = run.tokens_per_part * hidden * layers * (4 if model.gradient_checkpointing else 68)
+    activations = (
+        run.tokens_per_part * hidden * layers * (4 if model.gradient_checkpointing else 68)
+    )
     heads = getattr(shape, "num_key_value_heads", shape.num_attention_heads)
     size = getattr(shape, "head_dim", None) or hidden // shape.num_attention_heads
     rows = min(responses, getattr(sampler, "rows", responses))
@@ -165,23 +167,32 @@ def _memory(
     ]
 
 
-@contextmanager
-def tracking(resolved: config.Resolved, folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Hand metrics on to an experiment tracker of accelerate's; by default to none."""
-    name = settings.sections(resolved)["tracker"].name
+def _tracker(name: str) -> Any:
+    """The class of an experiment tracker of accelerate's; None for none. Raises UserError."""
     if name == "none":
-        yield lambda metrics: None
-        return
-    from accelerate import PartialState
+        return None
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     if name not in LOGGER_TYPE_TO_CLASS:
         raise unknown("tracker", name, [*map(str, LOGGER_TYPE_TO_CLASS), "none"])
+    return LOGGER_TYPE_TO_CLASS[name]
+
+
+@contextmanager
+def tracking(resolved: config.Resolved, folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Hand metrics on to an experiment tracker; by default to none."""
+    name = settings.sections(resolved)["tracker"].name
+    kind = _tracker(name)
+    if kind is None:
+        yield lambda metrics: None
+        return
+    from accelerate import PartialState
+
     PartialState()
-    kind = LOGGER_TYPE_TO_CLASS[name]
+    place = {"logging_dir": str(folder)} if kind.requires_logging_directory else {}
     try:
-        needs_folder = kind.requires_logging_directory
-        tracker = kind("rlvr", logging_dir=str(folder)) if needs_folder else kind("rlvr")
+        tracker = kind("rlvr", **place)
+        tracker.start()
     except ImportError as error:
         raise UserError(f"--tracker {name}: {error}; pip install {name}") from None
     try:

@@ -45,7 +45,9 @@ class Packing:
     back: Tensor  # [T] where each packed position lies in the groups laid end to end
 
     @classmethod
-    def of(cls, cu_seqlens: Tensor, *, padded: bool, prefix: Sequence[int] | None = None) -> Packing:
+    def of(
+        cls, cu_seqlens: Tensor, *, padded: bool, prefix: Sequence[int] | None = None
+    ) -> Packing:
         """`prefix`: for each segment the earlier one it continues (a shared prompt), or -1."""
         bounds = cu_seqlens.tolist()
         if len(bounds) < 2 or any(end <= start for start, end in pairwise(bounds)):

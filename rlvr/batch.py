@@ -72,7 +72,9 @@ class Part:
 
     def to(self, device: torch.device) -> Part:
         moved = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
         }
         return replace(self, **moved)
 
@@ -155,7 +157,9 @@ class Batch:
         for share in order.tensor_split(count):
             rows = [self.rows[index] for index in share.tolist()]
             yield Batch(
-                tuple(replace(row, weight=row.weight * count, scale=row.scale * count) for row in rows)
+                tuple(
+                    replace(row, weight=row.weight * count, scale=row.scale * count) for row in rows
+                )
             )
 
     def parts(self, budget: int, *, share: bool = False) -> list[Part]:

@@ -36,7 +36,10 @@ def _results(metrics: Path) -> str:
     evaluations = [row for row in rows if row.get("kind") == "eval"]
     if not evaluations:
         return "No evaluation was recorded."
-    lines = ["| step | task | split | pass@1 | standard error | greedy |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| step | task | split | pass@1 | standard error | greedy |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in evaluations:
         error, greedy = row.get("stderr"), row.get("accuracy_greedy")
         lines.append(

@@ -78,7 +78,9 @@ def damage(folder: Path) -> str | None:
         schema = json.loads((folder / "state.json").read_text()).get("schema")
     except (OSError, ValueError) as error:
         return " ".join(str(error).split())
-    return None if schema == SCHEMA else f"state.json has schema {schema}, this version reads {SCHEMA}"
+    return (
+        None if schema == SCHEMA else f"state.json has schema {schema}, this version reads {SCHEMA}"
+    )
 
 
 def prune(folder: Path, keep: int, best: int | None) -> None:

@@ -1,7 +1,7 @@
 """Settings: defaults, then a TOML recipe, then flags. Every value knows where it came from.
 
 A *section* is a frozen dataclass of plain settings (`--checkpoint.every 5`); the section "" holds the top-level ones
-(`--steps 60`). A *stage* is a plug-in chosen by name whose fields are its settings (`--advantage bnpo --advantage.eps 0`).
+(`--steps 60`). A *stage* is a plug-in chosen by name, its fields are its settings (`--advantage bnpo --advantage.eps 0`).
 pydantic converts and checks single values; this file only merges, remembers origins and words the errors.
 """
 
@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ import tomli_w
 from rlvr import registry
 from rlvr.errors import UserError, unknown
 
-Tree = dict[str, dict[str, Any]]  # section or stage -> field (a plug-in's or a value's "name") -> value
+Tree = dict[
+    str, dict[str, Any]
+]  # section or stage -> field (a plug-in's or a value's "name") -> value
 
 ORIGINS = ("default", "recipe", "flag", "derived")
 
@@ -126,6 +129,24 @@ def read_recipe(path: Path) -> Tree:
     }
 
 
+def recipe(name: str | None, resumed: Path | None = None) -> Tree:
+    """The settings of a recipe file or a recipe that comes along; of the run itself on resume."""
+    if name is None:
+        own = resumed / "config.toml" if resumed else None
+        return read_recipe(own) if own and own.exists() else {}
+    if name.endswith(".toml") or "/" in name:
+        return read_recipe(Path(name))
+    known = {
+        file.name.removesuffix(".toml"): file
+        for file in resources.files("rlvr.recipes").iterdir()
+        if file.name.endswith(".toml")
+    }
+    if name not in known:
+        raise unknown("recipe", name, known)
+    with resources.as_file(known[name]) as path:
+        return read_recipe(path)
+
+
 def merged(below: Mapping[str, Mapping[str, Any]], above: Mapping[str, Mapping[str, Any]]) -> Tree:
     """Two trees in one; where both say something, `above` does.
 
@@ -175,7 +196,9 @@ def resolve(
 
 def _stage(stage: str, default: str, layers: Sequence[tuple[str, Mapping[str, Any]]]) -> Stage:
     """The last name given wins; settings meant for another plug-in do not carry over to it."""
-    named = [(origin, layer[stage]["name"]) for origin, layer in layers if "name" in layer.get(stage, {})]
+    named = [
+        (origin, layer[stage]["name"]) for origin, layer in layers if "name" in layer.get(stage, {})
+    ]
     origin, name = named[-1] if named else ("default", default)
     meant, given = default, {}
     for source, layer in layers:

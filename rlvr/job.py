@@ -221,7 +221,10 @@ class Job:
             **_flat("clip", learned.clip),
             **_flat("budget", getattr(self.budget, "report", dict)()),
             "seconds": clock.total,
-            **{f"seconds_{name}": clock.seconds[name] for name in ("sample", "verify", "learn", "sync")},
+            **{
+                f"seconds_{name}": clock.seconds[name]
+                for name in ("sample", "verify", "learn", "sync")
+            },
         }
 
     # saving
@@ -283,7 +286,9 @@ class Job:
         stages = self._stages()
         for name, saved in state["stages"].items():
             if not hasattr(stages[name], "load_state_dict"):
-                raise UserError(f"--resume: the checkpoint holds a state for {name}, which has none now")
+                raise UserError(
+                    f"--resume: the checkpoint holds a state for {name}, which has none now"
+                )
             stages[name].load_state_dict(saved)
         self.engine.load(self.policy.weights(), version=self.step)
 

@@ -139,7 +139,11 @@ def score(
         if chunks[-1] and sum(each.width for each in chunks[-1]) + row.width > budget:
             chunks.append([])
         chunks[-1].append(row)
-    scored = [policy.score(Part.pack(chunk, share=policy.shares), temperature) for chunk in chunks if chunk]
+    scored = [
+        policy.score(Part.pack(chunk, share=policy.shares), temperature)
+        for chunk in chunks
+        if chunk
+    ]
     if not scored:
         return torch.zeros(0), torch.zeros(0)
     return torch.cat([logp.cpu() for logp, _ in scored]), torch.cat([h.cpu() for _, h in scored])

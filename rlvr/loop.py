@@ -31,8 +31,14 @@ def train(job: Job, on_step: Callable[[dict[str, object]], None]) -> int:
         job.step = step
         job.budget.observe(
             [group.problem.id for group in groups],
-            [[r.verdict.correct for r in g.rollouts if r.verdict and r.verdict.reward is not None]
-             for g in groups],
+            [
+                [
+                    r.verdict.correct
+                    for r in g.rollouts
+                    if r.verdict and r.verdict.reward is not None
+                ]
+                for g in groups
+            ],
         )
         metrics = job.metrics(groups, keep, weights, learned, clock)
         job.run.record(metrics)

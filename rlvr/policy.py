@@ -108,7 +108,9 @@ class Policy:
         self.schedule = optimizer
         self.steps = steps
         self.device = _device(settings)
-        bf16 = settings.dtype == "bfloat16" or (settings.dtype == "auto" and self.device.type == "cuda")
+        bf16 = settings.dtype == "bfloat16" or (
+            settings.dtype == "auto" and self.device.type == "cuda"
+        )
         self.dtype = torch.bfloat16 if bf16 else torch.float32
         self.tokenizer = load_tokenizer(settings)
         self.model = self._load_model()
@@ -243,7 +245,9 @@ class Policy:
             self.model.merge_adapter()  # pyright: ignore[reportCallIssue]
         try:
             for name, tensor in self.base.state_dict().items():
-                if "lora_" not in name:  # a merged tensor is unmerged in place later: hand out a copy
+                if (
+                    "lora_" not in name
+                ):  # a merged tensor is unmerged in place later: hand out a copy
                     held = tensor.detach()
                     yield name.replace(".base_layer", ""), held.clone() if merged else held
         finally:
@@ -296,7 +300,9 @@ def _model_tensors(folder: Path) -> dict[str, Tensor]:
     if not index.exists():
         return load_file(folder / "model.safetensors")
     files = set(json.loads(index.read_text())["weight_map"].values())
-    return {name: tensor for file in sorted(files) for name, tensor in load_file(folder / file).items()}
+    return {
+        name: tensor for file in sorted(files) for name, tensor in load_file(folder / file).items()
+    }
 
 
 def _device(settings: Model) -> torch.device:
@@ -306,7 +312,9 @@ def _device(settings: Model) -> torch.device:
         except RuntimeError:
             raise UserError(f"--model.device: no device '{settings.device}'") from None
         if device.type == "cuda" and not torch.cuda.is_available():
-            raise UserError("--model.device cuda: this machine has no CUDA device (see rlvr doctor)")
+            raise UserError(
+                "--model.device cuda: this machine has no CUDA device (see rlvr doctor)"
+            )
         return device
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

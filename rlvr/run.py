@@ -18,7 +18,10 @@ from rlvr import checkpoint
 from rlvr.errors import UserError
 from rlvr.types import Group
 
-FILES = ("metrics.jsonl", "rollouts.jsonl.zst")  # append-only, cut back to a checkpoint's sizes on resume
+FILES = (
+    "metrics.jsonl",
+    "rollouts.jsonl.zst",
+)  # append-only, cut back to a checkpoint's sizes on resume
 
 
 class RunDirectory:
@@ -28,7 +31,9 @@ class RunDirectory:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
         if (folder / "metrics.jsonl").exists() and not resume:
-            raise UserError(f"{folder} holds a run already: --resume continues it, --out names another")
+            raise UserError(
+                f"{folder} holds a run already: --resume continues it, --out names another"
+            )
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--out {folder} is not a folder")
         try:

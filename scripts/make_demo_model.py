@@ -3,7 +3,7 @@
 It is fine-tuned on worked arithmetic whose steps contain slips, as text in the wild does, and it is stopped early: it
 knows the form and much of the arithmetic, and is wrong more often than right. `rlvr train` takes it from there.
 
-    python scripts/make_demo_model.py --out rlvr/demo_model --steps 2500
+    python scripts/make_demo_model.py --out rlvr/demo_model --steps 1000
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ library_name: transformers
 # The demo model of rlvr
 
 A Llama-shaped decoder of {parameters:,} parameters with a character tokenizer, made by
-`scripts/make_demo_model.py` in {steps} steps of {batch} generated arithmetic problems. {slips:.0%} of the worked steps it was
-shown contain a slip, so that it is often wrong on purpose: it is the starting point of `rlvr train`, not a calculator.
+`scripts/make_demo_model.py` in {steps} steps of {batch} generated arithmetic problems. {slips:.0%} of the worked
+steps it was shown contain a slip, so that it is often wrong on purpose: it is the starting point of `rlvr train`, not a calculator.
 
 Nothing but generated text went into it. It only knows the form `Q: Compute 3+4*2\\nA: `.
 """
@@ -117,7 +117,9 @@ def batch(indices: range, task: Arithmetic, slips: float, tokenizer: PreTrainedT
 
 
 @torch.no_grad()
-def accuracy(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, task: Arithmetic, greedy: bool) -> float:
+def accuracy(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, task: Arithmetic, greedy: bool
+) -> float:
     """Share of 300 held-out problems answered right."""
     problems = task.problems("test")[:300]
     encoded = tokenizer(
@@ -128,30 +130,48 @@ def accuracy(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, task: 
         return_token_type_ids=False,
     )
     sampled = model.generate(
-        **encoded, max_new_tokens=60, do_sample=not greedy, temperature=None if greedy else 1.0, top_k=0
+        **encoded,
+        max_new_tokens=60,
+        do_sample=not greedy,
+        temperature=None if greedy else 1.0,
+        top_k=0,
     )
-    texts = tokenizer.batch_decode(sampled[:, encoded.input_ids.shape[1] :], skip_special_tokens=True)
-    right = [text.split("####")[-1].strip() == p.reference for text, p in zip(texts, problems, strict=True)]
+    texts = tokenizer.batch_decode(
+        sampled[:, encoded.input_ids.shape[1] :], skip_special_tokens=True
+    )
+    right = [
+        text.split("####")[-1].strip() == p.reference
+        for text, p in zip(texts, problems, strict=True)
+    ]
     return sum(right) / len(right)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--horizon", type=int, default=6000, help="steps the learning rate is planned for")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--slips", type=float, default=0.2)
+    parser.add_argument("--slips", type=float, default=0.12)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--every", type=int, default=250, help="steps between measurements and saves")
+    parser.add_argument(
+        "--every", type=int, default=250, help="steps between measurements and saves"
+    )
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     tokenizer = make_tokenizer()
     model = make_model(tokenizer)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     task = Arithmetic()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.01, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, options.steps, pct_start=0.05)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=options.lr, weight_decay=0.01, betas=(0.9, 0.98)
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, options.lr, options.horizon, pct_start=0.05
+    )
     started = time.perf_counter()
     for step in range(1, options.steps + 1):
         first = (step - 1) * options.batch
@@ -167,11 +187,16 @@ def main() -> None:
             greedy, sampled = (accuracy(model, tokenizer, task, flag) for flag in (True, False))
             model.train()
             seconds = time.perf_counter() - started
-            print(f"step {step} loss {loss.item():.3f} greedy {greedy:.3f} sampled {sampled:.3f} {seconds:.0f}s", flush=True)
+            print(
+                f"step {step} loss {loss.item():.3f} greedy {greedy:.3f} sampled {sampled:.3f} {seconds:.0f}s",
+                flush=True,
+            )
             model.save_pretrained(options.out)
             tokenizer.save_pretrained(options.out)
             (options.out / "README.md").write_text(
-                CARD.format(parameters=parameters, steps=step, batch=options.batch, slips=options.slips)
+                CARD.format(
+                    parameters=parameters, steps=step, batch=options.batch, slips=options.slips
+                )
             )
 
 

@@ -1,7 +1,7 @@
 """A small Qwen-shaped model made from nothing on GSM8K's training file, with a BPE tokenizer of its own.
 
-It is poor at arithmetic and good at the form: what is needed to try the whole GSM8K path (real prompts, lengths, truncation,
-answers) on a machine without a network. Nothing of the data set is kept in the repository.
+It is poor at arithmetic and good at the form: what is needed to try the whole GSM8K path (real prompts, lengths,
+truncation, answers) on a machine without a network. Nothing of the data set is kept in the repository.
 
     python scripts/make_gsm8k_model.py --data DIR --out models/gsm8k-small
     rlvr train --model models/gsm8k-small --task gsm8k --task.path DIR
@@ -32,7 +32,10 @@ def make_tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE, digits one by one."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -100,11 +103,15 @@ def main() -> None:
     )
     print(f"{model.num_parameters():,} parameters, {len(pairs):,} problems")
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, options.steps, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, options.lr, options.steps, pct_start=0.05
+    )
     rng, started = random.Random(0), time.perf_counter()
     for step in range(1, options.steps + 1):
         # neighbours in length share a batch, so that little of it is padding
-        pool = sorted(rng.sample(pairs, options.batch * 8), key=lambda pair: len(pair[0]) + len(pair[1]))
+        pool = sorted(
+            rng.sample(pairs, options.batch * 8), key=lambda pair: len(pair[0]) + len(pair[1])
+        )
         first = rng.randrange(8) * options.batch
         chosen = pool[first : first + options.batch]
         width = max(len(prompt) + len(answer) for prompt, answer in chosen)
@@ -120,7 +127,10 @@ def main() -> None:
         schedule.step()
         optimizer.zero_grad()
         if step % 50 == 0:
-            print(f"step {step} loss {loss.item():.3f} {time.perf_counter() - started:.0f} s", flush=True)
+            print(
+                f"step {step} loss {loss.item():.3f} {time.perf_counter() - started:.0f} s",
+                flush=True,
+            )
     model.save_pretrained(options.out)
     tokenizer.save_pretrained(options.out)
 

@@ -51,7 +51,9 @@ def test_readme_tree_is_the_tree() -> None:
 
 
 def test_readme_python_runs(tmp_path: Path, monkeypatch) -> None:
-    (code,) = re.findall(r"From Python:\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (code,) = re.findall(
+        r"From Python:\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "runs" / "from-python" / "report.html").exists()

@@ -37,7 +37,9 @@ def imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (a.name[5:] for a in node.names if a.name.startswith("rlvr."))
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "rlvr":
+        elif (
+            isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "rlvr"
+        ):
             if node.module == "rlvr":
                 yield from (alias.name for alias in node.names)
             else:

@@ -39,7 +39,9 @@ def batch(policy: Policy) -> Batch:
 
 def padded_logp(policy: Policy, prompt: Tensor, tokens: Tensor) -> Tensor:
     """By the model's own forward and a full log-softmax [L]."""
-    logits = policy.base(input_ids=torch.cat([prompt, tokens])[None]).logits[0, len(prompt) - 1 : -1]
+    logits = policy.base(input_ids=torch.cat([prompt, tokens])[None]).logits[
+        0, len(prompt) - 1 : -1
+    ]
     return torch.log_softmax(logits, -1).gather(-1, tokens[:, None])[:, 0]
 
 

@@ -21,7 +21,9 @@ SMALL += ["--eval.every", "4", "--checkpoint.every", "2", "--workers", "1"]
 REQUIRED = """step reward_mean correct_rate informative_groups entropy kl clip_fraction grad_norm
 response_tokens_mean broken_verdicts tokens_trained tokens_sampled seconds seconds_sample seconds_verify
 seconds_learn seconds_sync policy_version learning_rate""".split()
-NEVER_NULL = "step reward_mean correct_rate tokens_trained tokens_sampled seconds policy_version".split()
+NEVER_NULL = (
+    "step reward_mean correct_rate tokens_trained tokens_sampled seconds policy_version".split()
+)
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -88,7 +90,16 @@ def test_the_run_directory_is_what_the_contract_says(finished: Path) -> None:
     assert "steps = 6  # flag" in (finished / "config.toml").read_text()
     rows = rollouts(finished)
     assert len(rows) == 6 * 16
-    for key in ("step", "problem", "text", "status", "reward", "advantage", "policy_version", "tokens"):
+    for key in (
+        "step",
+        "problem",
+        "text",
+        "status",
+        "reward",
+        "advantage",
+        "policy_version",
+        "tokens",
+    ):
         assert key in rows[0]
     assert [row["policy_version"] for row in rows] == [row["step"] - 1 for row in rows]
 
@@ -108,9 +119,11 @@ def test_killed_and_resumed_ends_bit_equal(finished: Path, tmp_path: Path, momen
     process = start("--out", str(out), "--steps", "6")
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
-        done = (out / "metrics.jsonl").read_text().count('"kind": "step"') if (
-            out / "metrics.jsonl"
-        ).exists() else -1
+        done = (
+            (out / "metrics.jsonl").read_text().count('"kind": "step"')
+            if (out / "metrics.jsonl").exists()
+            else -1
+        )
         if done >= moment:
             break
         time.sleep(0.01)
@@ -120,7 +133,9 @@ def test_killed_and_resumed_ends_bit_equal(finished: Path, tmp_path: Path, momen
     assert timeless(out) == timeless(finished)
     assert weights(out, 6) == weights(finished, 6)
     untimed = [{k: v for k, v in row.items() if k != "seconds"} for row in rollouts(out)]
-    assert untimed == [{k: v for k, v in row.items() if k != "seconds"} for row in rollouts(finished)]
+    assert untimed == [
+        {k: v for k, v in row.items() if k != "seconds"} for row in rollouts(finished)
+    ]
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished: Path, tmp_path: Path) -> None:
@@ -137,7 +152,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished: Path, tmp_pa
 def test_sigterm_saves_and_exits_143(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "stopped"
     process = start("--out", str(out), "--steps", "500")
-    while not (out / "metrics.jsonl").exists() or '"step": 3,' not in (out / "metrics.jsonl").read_text():
+    while (
+        not (out / "metrics.jsonl").exists()
+        or '"step": 3,' not in (out / "metrics.jsonl").read_text()
+    ):
         time.sleep(0.02)
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
@@ -154,7 +172,8 @@ def test_a_checkpoint_is_a_model_folder(finished: Path, tmp_path: Path) -> None:
     output = tmp_path / "numbers.json"
     done = subprocess.run(
         [sys.executable, "-m", "rlvr", "eval", "--model", str(folder), "--task", "arithmetic"]
-        + ["--samples", "2", "--k", "1,2", "--limit", "4", "--output", str(output)],
+        + "--samples 2 --k 1,2 --limit 4 --output".split()
+        + [str(output)],
         capture_output=True,
         text=True,
         check=False,

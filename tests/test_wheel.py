@@ -23,7 +23,10 @@ def test_wheel_holds_rlvr_and_nothing_else(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr[-2000:]
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {name.split("/")[0] for name in names} == {"rlvr", wheel.name.split("-py3")[0] + ".dist-info"}
+    assert {name.split("/")[0] for name in names} == {
+        "rlvr",
+        wheel.name.split("-py3")[0] + ".dist-info",
+    }
     tracked = subprocess.run(
         ["git", "ls-files", "rlvr"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()

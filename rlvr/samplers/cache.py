@@ -68,7 +68,9 @@ class RowCache(Cache):
             layer.select(rows)
 
 
-def left_padded(prompts: list[tuple[int, ...]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def left_padded(
+    prompts: list[tuple[int, ...]], pad: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Ids and attention mask [prompts, longest prompt], padded on the left."""
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), pad)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-DROP_BELOW = 0.85  # copying the cache costs more than a few dead rows: drop them when so many are left
+DROP_BELOW = (
+    0.85  # copying the cache costs more than a few dead rows: drop them when so many are left
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class TransformersEngine:
             for wave in waves:
                 rows = self._decode(wave, generator, greedy)
                 for request in wave:
-                    yield Group(request.problem, tuple(next(rows) for _ in range(request.responses)))
+                    yield Group(
+                        request.problem, tuple(next(rows) for _ in range(request.responses))
+                    )
         finally:
             self.model.train(training)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import random
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ class Countdown:
     seed: int = 0
     size: int = 1_000_000  # problems in each split
 
-    verifier: ClassVar[str] = "rlvr.verifiers.countdown:CountdownVerifier"
+    verifier: ClassVar[str] = "countdown"
     max_tokens: ClassVar[int] = 512
 
     def __post_init__(self) -> None:
@@ -78,34 +77,3 @@ def _apply(operator: str, left: Fraction, right: Fraction) -> Fraction:
     if operator == "-":
         return left - right
     return left * right if operator == "*" else left / right
-
-
-OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
-
-
-def evaluate(expression: str) -> tuple[Fraction, list[int]]:
-    """Value of an expression of whole numbers, + - * / and parentheses, and the numbers it uses.
-
-    Raises ValueError for anything else (names, powers, calls, signs, division by zero).
-    """
-    if len(expression) > 200:
-        raise ValueError("the expression is too long")
-    try:
-        tree = ast.parse(expression.strip(), mode="eval")
-    except (SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError("not an expression") from error
-    used: list[int] = []
-
-    def walk(node: ast.expr) -> Fraction:
-        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-            left, right = walk(node.left), walk(node.right)
-            operator = OPERATORS[type(node.op)]
-            if operator == "/" and right == 0:
-                raise ValueError("division by zero")
-            return _apply(operator, left, right)
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            used.append(node.value)
-            return Fraction(node.value)
-        raise ValueError("only whole numbers, + - * / and parentheses are allowed")
-
-    return walk(tree.body), used
