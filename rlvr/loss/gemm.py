@@ -142,8 +142,8 @@ def _times_transposed(x: Tensor, m: Tensor, exact: torch.dtype, total: Tensor | 
 
 def _times(gradient: Tensor, m: Tensor) -> Tensor:
     """gradient m; [n, K]."""
-    if gradient.dtype == m.dtype:
-        return torch.mm(gradient, m)
+    if gradient.dtype == m.dtype or gradient.is_cuda:
+        return torch.mm(gradient, m.to(gradient.dtype))
     total = gradient.new_zeros(len(gradient), m.shape[1])
     for start in range(0, len(m), TILE):
         tile = m[start : start + TILE].to(gradient.dtype)
@@ -158,5 +158,5 @@ def _transposed_times(
     if gradient.dtype == exact:
         x = x.to(exact)
         return torch.mm(gradient.t(), x) if total is None else total.addmm_(gradient.t(), x)
-    product = torch.mm(gradient.t(), x, out_dtype=exact)
+    product = torch.mm(gradient.t(), x.to(gradient.dtype), out_dtype=exact)
     return product if total is None else total.add_(product)

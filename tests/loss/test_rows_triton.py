@@ -1,0 +1,119 @@
+"""The kernels against rows in plain PyTorch: on a GPU as compiled, elsewhere in Triton's interpreter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlvr.loss.rows import Shape, Stats, TorchRows
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+from rlvr.loss.rows_triton import TritonRows
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SHAPES = [Shape(), Shape(0.7), Shape(1.0, 6.0), Shape(1.3, 6.0)]
+
+
+def numbers(rows: int, vocabulary: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    made = torch.Generator().manual_seed(seed)
+    logits = 4 * torch.randn(rows, vocabulary, generator=made)
+    tokens = torch.randint(vocabulary, (rows,), generator=made)
+    bias = torch.randn(vocabulary, generator=made)
+    return logits.to(DEVICE), tokens.to(DEVICE), bias.to(DEVICE)
+
+
+def exact(shape: Shape, bias: Tensor | None) -> TorchRows:
+    return TorchRows(shape, None if bias is None else bias.double())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(("vocabulary", "block"), [(257, 512), (1000, 256), (512, 512), (3, 64)])
+def test_stats(shape: Shape, biased: bool, vocabulary: int, block: int) -> None:
+    logits, tokens, bias = numbers(6, vocabulary)
+    used = bias if biased else None
+    found = TritonRows(shape, used, block).stats(logits, tokens)
+    wanted = exact(shape, used).stats(logits.double(), tokens)
+    for name in ("logp", "lse", "entropy"):
+        a, b = getattr(found, name).double(), getattr(wanted, name)
+        assert torch.allclose(a, b, rtol=0, atol=1e-5), name
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(("vocabulary", "block"), [(257, 512), (1000, 256), (512, 512), (3, 64)])
+def test_gradient(shape: Shape, biased: bool, vocabulary: int, block: int) -> None:
+    logits, tokens, bias = numbers(6, vocabulary)
+    used = bias if biased else None
+    g, e = torch.randn(2, 6, generator=torch.Generator().manual_seed(3)).to(DEVICE)
+    stats = TorchRows(shape, used).stats(logits, tokens)
+    place = torch.tensor([3, -1, 4, 5, -1, 6], device=DEVICE)
+    found = torch.full((8, vocabulary), 9.0, device=DEVICE)
+    TritonRows(shape, used, block).gradient(logits, tokens, stats, g, e, found, place)
+    wanted = torch.full((8, vocabulary), 9.0, device=DEVICE, dtype=torch.float64)
+    double = Stats(*(each.double() for each in (stats.logp, stats.lse, stats.entropy)))
+    exact(shape, used).gradient(
+        logits.double(), tokens, double, g.double(), e.double(), wanted, place
+    )
+    assert (wanted[[0, 1, 2, 7]] == 9).all()
+    assert torch.allclose(found.double(), wanted, rtol=0, atol=1e-5)
+
+
+def test_gradients_in_16_bit_are_rounded_only_at_the_end() -> None:
+    logits, tokens, _ = numbers(4, 300)
+    g = torch.ones(4, device=DEVICE)
+    stats = TorchRows(Shape()).stats(logits, tokens)
+    place = torch.arange(4, device=DEVICE)
+    wide, narrow = (
+        torch.empty(4, 300, device=DEVICE, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)
+    )
+    for out in (wide, narrow):
+        TritonRows(Shape()).gradient(logits, tokens, stats, g, 0 * g, out, place)
+    assert torch.allclose(narrow.float(), wide, rtol=2**-7, atol=1e-30)
+
+
+def test_rows_that_are_all_but_impossible() -> None:
+    """Everything far below zero, whole blocks of -inf, one certain token."""
+    logits = torch.full((3, 96), -1e3, device=DEVICE)
+    logits[1, :64] = -torch.inf
+    logits[1, 64:] = 0
+    logits[2, 0] = 1e4
+    tokens = torch.tensor([5, 70, 0], device=DEVICE)
+    found = TritonRows(Shape(), None, 32).stats(logits, tokens)
+    wanted = torch.tensor([96.0, 32.0, 1.0], device=DEVICE).log()
+    assert torch.allclose(found.logp, -wanted, atol=1e-4)
+    assert torch.allclose(found.entropy, wanted, atol=1e-4)
+    out = torch.empty_like(logits)
+    ones = torch.ones(3, device=DEVICE)
+    TritonRows(Shape(), None, 32).gradient(
+        logits, tokens, found, ones, ones, out, torch.arange(3, device=DEVICE)
+    )
+    assert out.isfinite().all()
+    assert torch.allclose(out.sum(1), 0 * ones, atol=1e-4)
+
+
+def test_rows_further_apart_than_their_length() -> None:
+    logits, tokens, _ = numbers(3, 128)
+    spread = torch.full((3, 200), torch.nan, device=DEVICE)
+    spread[:, :128] = logits
+    found = TritonRows(Shape()).stats(spread[:, :128], tokens)
+    assert torch.equal(found.logp, TritonRows(Shape()).stats(logits, tokens).logp)
+
+
+def test_the_whole_loss_with_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks, places and products around the kernels, as on a GPU."""
+    from rlvr.loss import head, policy_loss
+    from rlvr.loss.clip.gspo import GSPO
+    from rlvr.loss.clip.ppo import PPO
+    from tests.loss.cases import case, worst
+    from tests.loss.test_policy_loss import both
+
+    for module in (head, policy_loss):
+        monkeypatch.setattr(module, "rows_for", lambda _, shape, bias: TritonRows(shape, bias))
+    for rule in (PPO(), GSPO()):
+        part = case(23, 8, 300, bias=True, rank=2, softcap=8.0, dtype=torch.float32)
+        found, wanted, error = both(part, rule, chunk=7, entropy_bonus=0.01)
+        assert error < 2e-5
+        assert worst([found.loss.detach()], [wanted.loss.detach()]) < 1e-4
