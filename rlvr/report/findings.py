@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 
 from rlvr.report import wording
-from rlvr.report.headline import best, total
+from rlvr.report.headline import best, early, late, mean, tenth, total
 from rlvr.report.origins import Setting
 from rlvr.report.read import Metrics, number
 from rlvr.report.responses import Responses
@@ -57,11 +57,13 @@ def _equal_rewards(metrics: Metrics) -> Iterator[str]:
     silent = 0
     while silent < len(shares) and shares[-1 - silent] == 0:
         silent += 1
-    rate = _late(metrics.numbers("correct_rate"))
+    rate = late(metrics.numbers("correct_rate"))
     if silent >= min(5, len(shares)) and silent:
-        why = "all responses are right" if rate and rate > 0.5 else "no response is right"
+        why = (
+            f", with {wording.percent(rate, 0)} of the responses right" if rate is not None else ""
+        )
         yield (
-            f"No group was informative in the last {wording.plural(silent, 'step')} ({why}): "
+            f"No group was informative in the last {wording.plural(silent, 'step')}{why}: "
             "nothing is learnt any more. Other problems, or more responses a problem, would help."
         )
         return
@@ -75,13 +77,13 @@ def _equal_rewards(metrics: Metrics) -> Iterator[str]:
 
 def _entropy(metrics: Metrics) -> Iterator[str]:
     values = metrics.numbers("entropy")
-    first, last = _early(values), _late(values)
-    rate = _late(metrics.numbers("correct_rate"))
+    first, last = early(values), late(values)
+    rate = late(metrics.numbers("correct_rate"))
     if first and last is not None and last < 0.1 * first and (rate is None or rate < SOLVED):
         yield (
-            f"Entropy collapsed from {wording.plain(first)} to {wording.plain(last)} nats a "
-            "token before the problems were solved: the responses hardly vary. Clip-higher (--clip dapo), "
-            "a lower learning rate or an entropy bonus keep it up."
+            f"Entropy collapsed from {wording.plain(first)} to {wording.plain(last)} nats a token "
+            "before the problems were solved: the responses hardly vary. Clip-higher, a lower "
+            "learning rate or an entropy bonus keep it up."
         )
 
 
@@ -105,7 +107,7 @@ def _held_out(metrics: Metrics) -> Iterator[str]:
 
 
 def _clipping(metrics: Metrics) -> Iterator[str]:
-    share = _mean(metrics.numbers("clip_fraction"))
+    share = mean(metrics.numbers("clip_fraction"))
     if share is not None and share > 0.3:
         yield (
             f"{wording.percent(share, 0)} of the trained tokens were clipped on average: the "
@@ -130,19 +132,19 @@ def _gradients(metrics: Metrics) -> Iterator[str]:
 
 
 def _gap(metrics: Metrics) -> Iterator[str]:
-    gap = _mean(metrics.numbers("sampler_gap"))
+    gap = mean(metrics.numbers("sampler_gap"))
     if gap is not None and gap > 0.05:
         yield (
-            f"The log-probabilities of sampler and trainer differ by {wording.plain(gap)} a "
-            "token on average: the ratios are off from the start. Different precision or kernels are the "
+            f"The log-probabilities of sampler and trainer differ by {wording.plain(gap)} a token "
+            "on average: the ratios are off from the start. Different precision or kernels are the "
             "usual reason."
         )
 
 
 def _truncated(metrics: Metrics, responses: Responses) -> Iterator[str]:
-    share = _late(metrics.numbers("truncated_rate"))
+    share = late(metrics.numbers("truncated_rate"))
     if share is None and responses.ended:
-        newest = responses.ended[-_tenth(len(responses.ended)) :]
+        newest = responses.ended[-tenth(len(responses.ended)) :]
         share = sum(e.truncated for e in newest) / max(sum(e.responses for e in newest), 1)
     if share is not None and share > 0.1:
         yield (
@@ -159,20 +161,3 @@ CHECKS: Sequence[Callable[[Metrics], Iterator[str]]] = (
     _gradients,
     _gap,
 )
-
-
-def _tenth(length: int) -> int:
-    return max(length // 10, 1)
-
-
-def _early(values: Sequence[float | None]) -> float | None:
-    return _mean(values[: _tenth(len(values))])
-
-
-def _late(values: Sequence[float | None]) -> float | None:
-    return _mean(values[-_tenth(len(values)) :])
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlvr.report import wording
@@ -49,6 +51,24 @@ def total(metrics: Metrics, key: str) -> float | None:
     return math.fsum(values) if values else None
 
 
+def tenth(length: int) -> int:
+    """How many steps are the beginning or the end of a run."""
+    return max(length // 10, 1)
+
+
+def early(values: Sequence[float | None]) -> float | None:
+    return mean(values[: tenth(len(values))])
+
+
+def late(values: Sequence[float | None]) -> float | None:
+    return mean(values[-tenth(len(values)) :])
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
 def best(evals: list[Row]) -> Row | None:
     """The evaluation with the highest accuracy, the earliest of equals."""
     judged = [row for row in evals if number(row.get("accuracy")) is not None]
@@ -68,15 +88,15 @@ def _accuracy(evals: list[Row], task: str, split: str) -> list[Tile]:
     remarks = [f"greedy {wording.percent(greedy)}"] if greedy is not None else []
     if top["step"] != last["step"]:
         remarks.append(f"best {wording.percent(top['accuracy'])} at step {top['step']}")
-    found = [Tile(f"{task} {split}, step {last['step']}", _with_error(last), ", ".join(remarks))]
+    found = [Tile(f"{task} {split}, step {last['step']}", with_error(last), ", ".join(remarks))]
     if first is not last:
         greedy = number(first.get("accuracy_greedy"))
         note = f"greedy {wording.percent(greedy)}" if greedy is not None else ""
-        found.insert(0, Tile(f"{task} {split}, step {first['step']}", _with_error(first), note))
+        found.insert(0, Tile(f"{task} {split}, step {first['step']}", with_error(first), note))
     return found
 
 
-def _with_error(row: Row) -> str:
+def with_error(row: Row) -> str:
     """45.2% ± 3.1%: half the width of the 95% interval; 99% to 100% at an end of the scale."""
     mean, bounds = number(row.get("accuracy")), interval(row)
     if mean is None or bounds is None:

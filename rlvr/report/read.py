@@ -11,13 +11,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import zstandard
 
 Row = dict[str, Any]
 
-CHUNK = 1 << 20  # bytes read at a time
+CHUNK = 1 << 17  # bytes read at a time
 TOKEN_ARRAYS = ("token_ids", "logprobs", "entropies")  # most of a rollout's bytes; no text in them
 
 
@@ -66,29 +66,35 @@ def _object(line: bytes) -> Row | None:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Lines of the file; of a damaged zstandard file, those before the damage."""
-    with path.open("rb") as raw:
-        source: IO[bytes] | zstandard.ZstdDecompressionReader = raw
-        if path.suffix == ".zst":
-            source = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        rest = b""
-        while chunk := _read(source):
-            first, *more = chunk.split(b"\n")
-            if not more:
-                rest += first
-                continue
-            yield rest + first
+    begun: list[bytes] = []  # pieces of a line that goes on in the next chunk
+    for chunk in _packed(path) if path.suffix == ".zst" else _plain(path):
+        first, *more = chunk.split(b"\n")
+        begun.append(first)
+        if more:
+            yield b"".join(begun)
             yield from more[:-1]
-            rest = more[-1]
-        if rest:
-            yield rest
+            begun = [more[-1]]
+    yield b"".join(begun)
 
 
-def _read(source: IO[bytes] | zstandard.ZstdDecompressionReader) -> bytes:
-    try:
-        return source.read(CHUNK)
-    except zstandard.ZstdError:
-        return b""
+def _plain(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _packed(path: Path) -> Iterator[bytes]:
+    """What zstandard frames one after the other hold; of a damaged file, what is before the damage."""
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    for data in _plain(path):
+        while data:
+            try:
+                yield frame.decompress(data)
+            except zstandard.ZstdError:
+                return
+            data = frame.unused_data if frame.eof else b""
+            if frame.eof:
+                frame = zstandard.ZstdDecompressor().decompressobj()
 
 
 def rollouts(folder: Path) -> Records | None:
