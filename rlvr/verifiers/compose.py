@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from rlvr import registry
 from rlvr.errors import UserError
 from rlvr.types import Status, Verdict
-from rlvr.verifiers.calling import DEFAULT_TIMEOUT, Call, Traits
+from rlvr.verifiers.calling import Call, Traits
 from rlvr.verifiers.shaping import Term, term
 
 
@@ -72,11 +72,17 @@ class Composed:
                 each.name = f"{each.name}_{seen[each.name]}"
         return found
 
+    @cached_property
+    def _traits(self) -> list[Traits]:
+        return [Traits.of(each.verifier, None) for each in self.components]
+
     @property
     def timeout(self) -> float:
-        return sum(
-            float(getattr(each.verifier, "timeout", DEFAULT_TIMEOUT)) for each in self.components
-        )
+        return sum(each.timeout for each in self._traits)
+
+    @property
+    def grace(self) -> float:
+        return max(each.deadline - each.timeout for each in self._traits)
 
     @property
     def version(self) -> str:
@@ -90,11 +96,11 @@ class Composed:
 
     @property
     def pool_memory_mb(self) -> int:
-        return _widest([Traits.of(each.verifier, None).memory_mb for each in self.components])
+        return _widest([each.memory_mb for each in self._traits])
 
     @property
     def pool_disk_mb(self) -> int:
-        return _widest([Traits.of(each.verifier, None).file_mb for each in self.components])
+        return _widest([each.file_mb for each in self._traits])
 
     def prepare(self) -> None:
         for each in self.components:
@@ -203,9 +209,7 @@ class ByTask(Composed):
     @property
     def timeout(self) -> float:
         """Only one of them runs."""
-        return max(
-            float(getattr(each.verifier, "timeout", DEFAULT_TIMEOUT)) for each in self.components
-        )
+        return max(each.timeout for each in self._traits)
 
     def __call__(self, response: str, reference: object = None, **fields: object) -> Verdict:
         task = str(fields.get(self.field))

@@ -113,6 +113,7 @@ def test_repetition(text, cost):
 def test_limits_are_those_of_the_components():
     class Slow:
         timeout = 3.0
+        grace = 0.75
         pool_memory_mb = 5000
         cacheable = False
         version = "9"
@@ -122,6 +123,7 @@ def test_limits_are_those_of_the_components():
 
     whole = Weighted(of=(Slow(), half, Slow()))
     assert (whole.timeout, whole.pool_memory_mb, whole.cacheable) == (11.0, 5000, False)
+    assert whole.grace == 0.75
     assert whole.version == "slow-9 half-0 slow_2-9"
     assert ByTask(of={"a": Slow(), "b": half}).timeout == 5.0
 
