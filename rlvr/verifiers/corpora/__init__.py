@@ -1,8 +1,8 @@
 """Labelled cases of our own making, as text: one case a line for `math`, one block a case for `code` and `sql`.
 
-`math_*.txt`: `reference ||| answer` (what stands in a box) or whole responses; `\\n` is a line break, `«text»×N` is text,
-N times. `code.txt` and `sql.txt`: a block starts with `=== accept: category` or `=== reject: category`, its parts with
-`--- name`.
+`math_*.txt`: `reference ||| answer` (what stands in a box) or whole responses; `\\n` is a line break, `«text»×N` is
+text, N times. `code.txt` and `sql.txt`: a block starts with `=== accept: category` or
+`=== reject: category`, its parts with `--- name`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Labelled:
 
 
 def read(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return resources.files("rlvr.verifiers.corpora").joinpath(name).read_text(encoding="utf-8")
 
 
 def math() -> Iterator[Labelled]:
@@ -36,7 +36,7 @@ def math() -> Iterator[Labelled]:
         for category, line in _lines(f"math_{table}.txt"):
             reference, answer = _split(line)
             response = f"So it is \\boxed{{{answer}}}."
-            yield Labelled(f"{table}{category}", status, reference, response)
+            yield Labelled(f"{table}{category}", status, broken_lines(reference), response)
     for _, line in _lines("math_hostile.txt"):
         reference, response = _split(line)
         yield Labelled("hostile", "rejected", reference, unfolded(response))
@@ -63,7 +63,7 @@ def unfolded(response: str) -> str:
 
 def broken_lines(text: str) -> str:
     """`\\n` before anything but a letter of a command (`\\ne`) is a line break."""
-    return re.sub(r"\\n(?!e\b|eq\b|u\b)", "\n", text)
+    return re.sub(r"\\n(?!e\b|eq\b|u\b|ot\b)", "\n", text)
 
 
 def _repeated(found: re.Match[str]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
 from functools import lru_cache
 from itertools import product
 
 from rlvr.verifiers.math.clean import clean
-from rlvr.verifiers.math.expressions import EXPRESSION, Expressions, base_of, expression
+from rlvr.verifiers.math.expressions import Expressions, expression
+from rlvr.verifiers.math.literals import base_of
 from rlvr.verifiers.math.nodes import (
     MINUS,
     ONE,
@@ -28,10 +28,10 @@ from rlvr.verifiers.math.nodes import (
     Text,
     Union,
     names,
-    negative,
     replace,
 )  # fmt: skip
 from rlvr.verifiers.math.tokens import Mark, TooBig, Unreadable
+from rlvr.verifiers.math.wholes import based, plain_words, whole_word
 from rlvr.verifiers.math.words import MEANINGFUL, NUMBERS, SCALES, UNIT_OF
 
 MAX_CHARS = 4000  # of an answer; the longest of MATH has 200
@@ -70,7 +70,7 @@ def parse(text: str) -> Node:
     if len(text) > MAX_CHARS:
         raise TooBig("long")
     text = clean(text)
-    whole = _whole_word(text) or _based(text)
+    whole = whole_word(text) or based(text)
     return whole or Answers(text).answer()
 
 
@@ -311,58 +311,3 @@ def _both_signs(node: Node) -> list[Node]:
             each = replace(each, Sym(name), sign)
         found.append(each)
     return found
-
-
-def plain_words(text: str) -> str:
-    """Lower case, one space apart, without punctuation at the ends of words."""
-    return " ".join(re.sub(r"[^\w\s'/+-]", " ", text.lower()).split())
-
-
-ALL_REALS = frozenset({"all real numbers", "all reals", "the real numbers", "real numbers"})
-_WORD_WRAP = re.compile(
-    r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|boxed|textsf|texttt|bf|rm)(?![A-Za-z])"
-)
-_NUMERAL = re.compile(r"(-?)\s*\(?([0-9A-Z]+(?:\.[0-9A-Z]+)?)\)?_(?:(\d)|\(?([0-9a-z]+)\)?)")
-
-
-def _unwrapped(text: str) -> str:
-    return (
-        _WORD_WRAP.sub("", text).replace("{", "").replace("}", "").replace("~", " ").strip(" .,:")
-    )
-
-
-def _whole_word(text: str) -> Node | None:
-    """Capitals side by side are a name (`ACF`), not a product; a letter in brackets is a choice."""
-    bare = _unwrapped(text) if len(text) < 60 else ""
-    letter = bare.strip("(). ")
-    if len(letter) == 1 and letter.isalpha() and letter.isascii() and letter.isupper():
-        return Sym(letter)
-    if bare.isascii() and bare.isalpha() and len(bare) > 1 and bare.isupper():
-        return Text(bare.lower())
-    if plain_words(bare) in ALL_REALS:
-        return Sym("bbR")
-    return None
-
-
-def _based(text: str) -> Node | None:
-    """`152A_{11}`, `\\text{A5}_{11}`, `(2112)_{\\text{six}}`."""
-    if "_" not in text or len(text) > 120:
-        return None
-    found = _NUMERAL.fullmatch(
-        _unwrapped(text).replace(" ", "").replace("\\,", "").replace("\\!", "")
-    )
-    if not found or not any(each.isdigit() for each in found[2] + (found[3] or "")):
-        return None
-    if found[2].isalpha() and len(found[2]) == 1:
-        return None  # a variable with an index
-    digits, base = found[2], base_of(found[3] or found[4])
-    if any(int(each, 36) >= base for each in digits.replace(".", "")):
-        raise Unreadable("digit")
-    return Based(digits, base, found[1] == "-")
-
-
-def is_expression(node: Node) -> bool:
-    return isinstance(node, EXPRESSION)
-
-
-__all__ = ["Answers", "is_expression", "negative", "parse", "plain_words"]

@@ -10,6 +10,10 @@ _SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙₓ"
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ]+")
 _LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙₓ]+")
 
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi o pi rho sigma sigma "
+    "tau upsilon phi chi psi omega"
+)
 _CHARACTERS = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "➖": "-",
     "×": r"\times ", "✕": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ", "∙": r"\cdot ", "∗": "*",
@@ -26,11 +30,7 @@ _CHARACTERS = {
     "€": r"\$", "£": r"\$", "¥": r"\$", "₹": r"\$", "¢": " cents ", "∶": ":", "，": ",", "：": ":", "≡": r"\equiv ",
 } | {
     chr(code): rf"\{name} "
-    for code, name in zip(
-        range(0x3B1, 0x3CA),
-        ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "o", "pi", "rho", "sigma", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"],
-        strict=True,
-    )
+    for code, name in zip(range(0x3B1, 0x3CA), _GREEK.split(), strict=True)
     if name not in ("o",)
 } | {"Δ": r"\Delta ", "Γ": r"\Gamma ", "Θ": r"\Theta ", "Ω": r"\Omega ", "Φ": r"\Phi ", "ϕ": r"\phi "}  # fmt: skip
 
@@ -93,11 +93,11 @@ def _trim(text: str) -> str:
         escaped = text[-2:-1] == "\\" and text[-3:-2] != "\\"
         if text.endswith(_THIN) and escaped:
             text = text[:-2]
-        elif text.endswith("\\") and not escaped:  # what is left of a backslash and a space
-            text = text[:-1]
-        elif text.endswith((",", ";", ":")) and not escaped:
-            text = text[:-1]
-        elif text.endswith(".") and not text.endswith("..."):
+        elif (
+            (text.endswith("\\") and not escaped)
+            or (text.endswith((",", ";", ":")) and not escaped)
+            or (text.endswith(".") and not text.endswith("..."))
+        ):
             text = text[:-1]
         if text == before:
             return text

@@ -98,7 +98,7 @@ class Comparison:
     # -- quantities -------------------------------------------------------------------------------
 
     def quantities(self, gold: Quantity, said: Quantity) -> bool:
-        """Units may be dropped, not changed; percent may be dropped, and be a fraction where the reference is in percent."""
+        """Units may be dropped, not changed; percent may be dropped, and is a fraction only where the reference has it."""
         if gold.unit and said.unit and (gold.percent, said.percent) == (False, False):
             one, other = measure(gold.unit), measure(said.unit)
             if one is not None and other is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
 
+from rlvr.verifiers.math.literals import base_of, literal
 from rlvr.verifiers.math.nodes import (
     MINUS,
     Add,
@@ -18,8 +18,9 @@ from rlvr.verifiers.math.nodes import (
     Sym,
     negative,
 )  # fmt: skip
-from rlvr.verifiers.math.tokens import Mark, Token, TooBig, Unreadable, tokens
-from rlvr.verifiers.math.words import NUMBERS, ONE_LETTER_UNITS
+from rlvr.verifiers.math.reader import Reader
+from rlvr.verifiers.math.tokens import Mark, Token, TooBig, Unreadable
+from rlvr.verifiers.math.words import ONE_LETTER_UNITS
 
 MAX_DEPTH = 40
 HALF = Num(Fraction(1, 2))
@@ -36,46 +37,8 @@ _PLAIN_ACCENTS = {r"\overline", r"\vec", r"\overrightarrow"}
 UNKNOWN_FUNCTIONS = frozenset("fghFGH")
 
 
-class Expressions:
+class Expressions(Reader):
     """Reads expressions; `brackets`, `listing` and the rest of the answer grammar come from the subclass."""
-
-    def __init__(self, text: str) -> None:
-        self.tokens = tokens(text)
-        self.at = 0
-        self.depth = 0
-        self.bars = 0  # open absolute values
-        self.signs = 0  # \pm seen
-        self.money = False  # \$ seen
-
-    # -- tokens -----------------------------------------------------------------------------------
-
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.at]
-
-    def next(self) -> Token:
-        token = self.tokens[self.at]
-        if token.mark is Mark.END:
-            raise Unreadable("ends too early")
-        self.at += 1
-        return token
-
-    def ahead(self, by: int = 1) -> Token:
-        return self.tokens[min(self.at + by, len(self.tokens) - 1)]
-
-    def sees(self, *texts: str) -> bool:
-        token = self.token
-        return token.text in texts and token.mark in (Mark.OPERATOR, Mark.COMMAND)
-
-    def takes(self, *texts: str) -> bool:
-        if self.sees(*texts):
-            self.at += 1
-            return True
-        return False
-
-    def needs(self, text: str) -> None:
-        if not self.takes(text):
-            raise Unreadable(f"{text} expected, not {self.token.text}")
 
     # -- sums and products ------------------------------------------------------------------------
 
@@ -419,37 +382,3 @@ def expression(node: Node) -> Node:
     if not isinstance(node, EXPRESSION):
         raise Unreadable("not a number")
     return node
-
-
-def base_of(text: str) -> int:
-    text = text.strip("()").lower().removeprefix("base")
-    base = int(text) if text.isdigit() and len(text) < 3 else NUMBERS.get(text, 0)
-    if not 2 <= base <= 36:
-        raise Unreadable("base")
-    return base
-
-
-_REPEATING = re.compile(
-    r"(\d*)\.(\d*?)(?:\\(?:overline|bar|overbar)\s*\{?\s*(\d+)\s*\}?|\((\d+)\))"
-)
-
-
-def literal(text: str) -> Num:
-    """A number token as an exact rational: 12, .5, 1e-7, 0.1\\overline{6}, 0.\\dot{3}, 0.(3)."""
-    found = _REPEATING.fullmatch(text)
-    if found is None and r"\dot" in text:
-        digits = re.sub(r"[\s{}]", "", text)
-        first = digits.index(r"\dot")
-        found = _REPEATING.fullmatch(
-            digits[:first] + r"\overline{" + digits[first:].replace(r"\dot", "") + "}"
-        )
-    if found:
-        whole, fixed, loop = found[1] or "0", found[2], found[3] or found[4]
-        scale = 10 ** len(fixed)
-        rest = Fraction(int(loop), (10 ** len(loop) - 1) * scale)
-        return Num(int(whole) + Fraction(int(fixed or 0), scale) + rest)
-    mantissa, _, exponent = text.lower().partition("e")
-    if len(exponent.lstrip("+-")) > 4:
-        raise TooBig("exponent")
-    digits = len(mantissa.replace(".", "").lstrip("0")) if "." in mantissa else 0
-    return Num(Fraction(text), digits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 
 MAX_CHARS = 1_000_000  # of a response: only its end is read
@@ -73,8 +74,8 @@ class Box:
 def extract(response: str, lenient: bool = False) -> list[Found]:
     """The answers a response may be read to give, best first; empty when there is none.
 
-    Not covered: an answer in prose without a box or a phrase; a box that is never closed. Several readings are given only
-    for a phrase, whose end is not marked; the first that can be read as an answer is the response's.
+    Not covered: an answer in prose without a box or a phrase; a box that is never closed. Several readings are given
+    only for a phrase, whose end is not marked; the first that can be read as an answer is the response's.
     """
     response = response[-MAX_CHARS:]
     thought = response.rfind("</think>")
@@ -161,9 +162,7 @@ def joined(gap: str) -> bool:
 
 def phrase(text: str) -> list[Found]:
     """What follows the last "answer is", "Answer:" or "####"."""
-    last = None
-    for last in _PHRASE.finditer(text):
-        pass
+    last = _last(_PHRASE, text)
     if last is None:
         return []
     rest = text[last.end() : last.end() + 4 * MAX_PHRASE].lstrip(" \t\r\n*_:")
@@ -182,7 +181,7 @@ def phrase(text: str) -> list[Found]:
 
 
 def _first_line(text: str) -> str:
-    """The first line; a formula in dollar signs, a displayed one or an environment counts as one line."""
+    """The first line; a formula in dollar signs or displayed, or an environment, is one line."""
     for opening, closing in (("$$", "$$"), (r"\[", r"\]"), ("```", "```")):
         if text.startswith(opening):
             end = text.find(closing, len(opening))
@@ -229,7 +228,10 @@ def _is_bare(text: str) -> bool:
 
 
 def last_number(text: str) -> str | None:
-    last = None
-    for last in _NUMBER.finditer(text[-MAX_BARE:]):
-        pass
+    last = _last(_NUMBER, text[-MAX_BARE:])
     return last[0] if last else None
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = deque(pattern.finditer(text), maxlen=1)
+    return found[0] if found else None

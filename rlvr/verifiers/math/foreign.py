@@ -1,7 +1,7 @@
 """References beyond our own grammar (integrals, sums, congruences, cases): math-verify, behind structural limits.
 
-Not covered: time. sympy may take long on an innocent-looking answer; the pool's deadline is what ends it. Only a reference
-that our grammar cannot read comes here, so what a response says never decides which of the two judges it.
+Not covered: time. sympy may take long on an innocent-looking answer; the pool's deadline is what ends it. Only a
+reference that our grammar cannot read comes here, so what a response says never decides which of the two judges it.
 """
 
 from __future__ import annotations

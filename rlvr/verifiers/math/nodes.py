@@ -1,7 +1,7 @@
 """What an answer is made of: small immutable trees, compared by value and hashed by value.
 
-Two layers. Expressions (`Num` to `Call`) have a value at a point. Answers (`Seq` to `Text`) are what a question can ask for:
-lists, sets, tuples, intervals, matrices, equations, quantities with a unit, numerals in a base, words.
+Two layers. Expressions (`Num` to `Call`) have a value at a point. Answers (`Seq` to `Text`) are what a question can ask
+for: lists, sets, tuples, intervals, matrices, equations, quantities with a unit, numerals in a base, words.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fractions import Fraction
 
 @dataclass(frozen=True, slots=True)
 class Num:
-    """A rational number. `digits` is how many significant digits a literal with a decimal point was written with, else 0."""
+    """A rational number. `digits`: significant digits of a literal with a decimal point, else 0."""
 
     value: Fraction
     digits: int = 0

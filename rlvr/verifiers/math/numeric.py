@@ -1,8 +1,8 @@
 """The value of an expression at a point, to many digits, complex where it must be (mpmath).
 
 Two dangers are watched. A term may vanish beside a much larger one (`42 + e^{-300}` is not 42): the largest gap between
-the terms of any sum is kept, so that the caller can ask again with more digits. And a branch of a root or logarithm may be
-taken that a reader would not mean (sqrt(x) for negative x): `left_reals` tells.
+the terms of any sum is kept, so that the caller can ask again with more digits. And a branch of a root or
+logarithm may be taken that a reader would not mean (sqrt(x) for negative x): `left_reals` tells.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _here = threading.local()
 _INVERSE = {"arcsec": "acos", "arccsc": "asin", "arccot": "atan"}
 _NAMES = {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan",
-    **{name: name for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch"]},
+    **{name: name for name in ("sinh", "cosh", "tanh", "coth", "sech", "csch")},
 }  # fmt: skip
-_ANGLED = frozenset(["sin", "cos", "tan", "cot", "sec", "csc"])
+_ANGLED = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 _REALS_ONLY = frozenset({"arcsin", "arccos", "arcsec", "arccsc"})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rlvr.verifiers.math.equal import equal
 from rlvr.verifiers.math.exact import Undefined
@@ -179,7 +180,7 @@ def _without(parts: tuple[Node, ...]) -> list[Piece] | None:
     except Undefined:
         return None
     ends = [negative(INFINITY), *points, INFINITY]
-    return [Piece(low, high, False, False) for low, high in zip(ends, ends[1:], strict=False)]
+    return [Piece(low, high, False, False) for low, high in pairwise(ends)]
 
 
 def sort_key() -> Callable[[Node], float]:

@@ -1,9 +1,10 @@
-"""Equations and inequalities: `x = 3` for 3, one equation for another up to scale, chains that hold and chains that do not."""
+"""Equations and inequalities: `x = 3` for 3, one equation for another up to scale, chains that hold."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 
 from rlvr.verifiers.math.equal import equal
 from rlvr.verifiers.math.nodes import (
@@ -65,7 +66,7 @@ def settled(
         name, sides, links = sides[0], sides[1:], links[1:]
     elif len(sides) == 2 and _called(sides[1]) and not _variables(sides[0]):  # 5 = x
         return sides[1], sides[0]
-    for op, (left, right) in zip(links, zip(sides, sides[1:], strict=False), strict=True):
+    for op, (left, right) in zip(links, pairwise(sides), strict=True):
         left, right = as_fraction(left), as_fraction(right)
         if op == "=" and not same(left, right):
             return None

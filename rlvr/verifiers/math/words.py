@@ -4,112 +4,35 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
 FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "arccot",
-        "arcsec",
-        "arccsc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "sech",
-        "csch",
-        "log",
-        "ln",
-        "lg",
-        "exp",
-        "sqrt",
-        "cbrt",
-        "abs",
-        "floor",
-        "ceil",
-        "gcd",
-        "lcm",
-        "max",
-        "min",
-        "binom",
-    ]
+    _words(
+        "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech csch "
+        "log ln lg exp sqrt cbrt abs floor ceil gcd lcm max min binom"
+    )
 )
 SAME_FUNCTION = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "ceiling": "ceil"}
 
 GREEK = frozenset(
-    [
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "varepsilon",
-        "zeta",
-        "eta",
-        "theta",
-        "vartheta",
-        "iota",
-        "kappa",
-        "lambda",
-        "mu",
-        "nu",
-        "xi",
-        "rho",
-        "sigma",
-        "tau",
-        "upsilon",
-        "phi",
-        "varphi",
-        "chi",
-        "psi",
-        "omega",
-        "Gamma",
-        "Delta",
-        "Theta",
-        "Lambda",
-        "Xi",
-        "Sigma",
-        "Phi",
-        "Psi",
-        "Omega",
-        "ell",
-        "hbar",
-    ]
+    _words(
+        "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho "
+        "sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell "
+        "hbar"
+    )
 )
 NAMED = {"pi": "pi", "infty": "oo", "infinity": "oo", "inf": "oo", "oo": "oo", "varpi": "pi"}
 
 NUMBERS = {
     word: value
     for value, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-        ]
+        _words(
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+            "sixteen seventeen eighteen nineteen twenty"
+        )
     )
 } | {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 
@@ -120,93 +43,14 @@ SCALES = {
 
 # words after a number that change what is said: such a phrase is not "a number and its unit"
 MEANINGFUL = frozenset(
-    [
-        "or",
-        "and",
-        "nor",
-        "not",
-        "no",
-        "none",
-        "never",
-        "but",
-        "if",
-        "when",
-        "where",
-        "for",
-        "with",
-        "unless",
-        "except",
-        "than",
-        "less",
-        "more",
-        "greater",
-        "fewer",
-        "least",
-        "most",
-        "over",
-        "under",
-        "above",
-        "below",
-        "between",
-        "from",
-        "to",
-        "plus",
-        "minus",
-        "times",
-        "divided",
-        "by",
-        "mod",
-        "modulo",
-        "base",
-        "factorial",
-        "squared",
-        "cubed",
-        "half",
-        "halves",
-        "third",
-        "thirds",
-        "quarter",
-        "quarters",
-        "fourth",
-        "fourths",
-        "fifth",
-        "fifths",
-        "sixth",
-        "sixths",
-        "seventh",
-        "sevenths",
-        "eighth",
-        "eighths",
-        "ninth",
-        "ninths",
-        "tenth",
-        "tenths",
-        "hundredth",
-        "hundredths",
-        "thousandth",
-        "thousandths",
-        "is",
-        "are",
-        "was",
-        "equals",
-        "equal",
-        "negative",
-        "either",
-        "neither",
-        "maybe",
-        "perhaps",
-        "possibly",
-        "instead",
-        "wrong",
-        "incorrect",
-        "therefore",
-        "because",
-        "since",
-        "so",
-        "hence",
-        "wait",
-        "false",
-    ]
+    _words(
+        "or and nor not no none never but if when where for with unless except than less more greater "
+        "fewer least most over under above below between from to plus minus times divided by mod modulo "
+        "base factorial squared cubed half halves third thirds quarter quarters fourth fourths fifth "
+        "fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths hundredth "
+        "hundredths thousandth thousandths is are was equals equal negative either neither maybe perhaps "
+        "possibly instead wrong incorrect therefore because since so hence wait false"
+    )
 )
 
 _LENGTH = {
@@ -251,54 +95,10 @@ UNIT_OF = {
 }
 # one-letter and ambiguous short forms count only after a number and a space or inside \text{}
 SHORT_UNITS = frozenset(
-    [
-        "mm",
-        "cm",
-        "dm",
-        "km",
-        "in",
-        "ft",
-        "yd",
-        "mi",
-        "ms",
-        "min",
-        "hr",
-        "hrs",
-        "mg",
-        "kg",
-        "oz",
-        "lb",
-        "lbs",
-        "ml",
-        "mL",
-        "pt",
-        "qt",
-        "gal",
-        "mph",
-        "kph",
-        "sec",
-        "secs",
-        "deg",
-        "rad",
-        "am",
-        "pm",
-        "th",
-        "st",
-        "nd",
-        "rd",
-        "gm",
-        "sq",
-        "cu",
-        "wk",
-        "yr",
-        "yrs",
-        "usd",
-        "USD",
-        "km/h",
-        "rpm",
-        "PM",
-        "AM",
-    ]
+    _words(
+        "mm cm dm km in ft yd mi ms min hr hrs mg kg oz lb lbs ml mL pt qt gal mph kph sec secs deg rad "
+        "am pm th st nd rd gm sq cu wk yr yrs usd USD km/h rpm PM AM"
+    )
 )
 ONE_LETTER_UNITS = frozenset("msghLNJWVKCF")
 
