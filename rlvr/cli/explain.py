@@ -107,7 +107,8 @@ def _recorded(found: Explanation) -> str:
         return ""
     if found.adds_up:
         return "  (as the run recorded)"
-    return f"  (the run recorded {found.recorded:+.6g}: its stages were not those of config.toml)"
+    kept = "kept" if found.saved.raw.get("kept", found.kept) else "dropped"
+    return f"  (the run recorded {found.recorded:+.6g}, {kept}: its stages were others than these)"
 
 
 def _report(report: dict[str, Any]) -> list[str]:

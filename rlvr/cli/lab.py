@@ -152,21 +152,28 @@ def _source(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _output(path: Path | None) -> Iterator[Any]:
-    """A function that writes one object as a line; the file appears only when all went well."""
+    """A function that writes one object as a line.
+
+    The file appears only when all went well; what is no plain file (a pipe, a terminal) is written
+    to directly.
+    """
     if path is None:
         yield lambda row: None
         return
-    aside = path.with_name(path.name + ".part")
+    direct = path.exists() and not path.is_file()
+    target = path if direct else path.with_name(path.name + ".part")
     try:
-        file: IO[str] = aside.open("w", encoding="utf-8")
+        file: IO[str] = target.open("w", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     try:
         with file:
             yield lambda row: file.write(json_module.dumps(_plain(row)) + "\n")
-        aside.replace(path)
+        if not direct:
+            target.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        if not direct:
+            target.unlink(missing_ok=True)
 
 
 def _warn(stages: Stages) -> None:

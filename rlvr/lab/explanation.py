@@ -50,10 +50,11 @@ class Explanation:
 
     @property
     def adds_up(self) -> bool:
-        """The run recorded the same advantage (its log-probabilities are saved rounded)."""
+        """The run recorded the same (its log-probabilities are saved rounded)."""
         if self.recorded is None:
             return True
-        return abs(self.recorded - self.advantage) <= 1e-4 * max(1.0, abs(self.advantage))
+        same = abs(self.recorded - self.advantage) <= 1e-4 * max(1.0, abs(self.advantage))
+        return same and self.saved.raw.get("kept", self.kept) == self.kept
 
 
 def explain(run: Path, rollouts: Path, step: int, response: int) -> Explanation:

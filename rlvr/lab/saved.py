@@ -91,7 +91,7 @@ def _open(path: Path, stack: ExitStack) -> Iterator[str]:
 
         reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
         file = stack.enter_context(io.BufferedReader(reader))
-    text = stack.enter_context(io.TextIOWrapper(file, encoding="utf-8"))
+    text = stack.enter_context(io.TextIOWrapper(file, encoding="utf-8-sig"))
     try:
         yield from text
     except UnicodeDecodeError as error:

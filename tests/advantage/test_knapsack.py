@@ -73,6 +73,18 @@ def test_allocations(rates, total, counts):
     assert allocate(rates, total) == counts
 
 
+def test_more_responses_land_where_both_outcomes_show():
+    """The share of responses in mixed groups, for success rates that spread (.6426 -> .8328)."""
+    rates = [0.02, 0.1, 0.3, 0.6, 0.9]
+
+    def share(counts: list[int]) -> float:
+        mixed = [n * (1 - p**n - (1 - p) ** n) for n, p in zip(counts, rates, strict=True)]
+        return sum(mixed) / sum(counts)
+
+    assert share([8] * 5) == pytest.approx(0.6426, abs=1e-4)
+    assert share(allocate([*rates], 40)) == pytest.approx(0.8328, abs=1e-4)
+
+
 def test_under_eight_attempts_is_new():
     budget = Knapsack(total=16)
     budget.observe(["a", "b"], [[True] * 7, [True] * 8])
