@@ -81,10 +81,10 @@ class Pair:
         except (OSError, frames.FrameError):  # the tests' child died; there is no report
             report = None
         finally:
-            if not (report and report.get("reusable")):
-                self._drop_tester()
             gone = bool(report) and report.get("status") == "lost"
             ending = self.programs.finish(stop=not gone)
+            if not (report and report.get("reusable")):
+                self._drop_tester()
         return Judged(report if report and "status" in report else None, ending, asked)
 
     def _ready_tester(self) -> socket.socket:

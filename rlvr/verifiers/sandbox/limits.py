@@ -32,7 +32,6 @@ def apply(limits: Limits) -> None:
         (resource.RLIMIT_FSIZE, limits.disk_mb * MEGABYTE),
         (resource.RLIMIT_NOFILE, limits.descriptors),
         (resource.RLIMIT_NPROC, limits.processes),
-        (resource.RLIMIT_CPU, math.ceil(limits.seconds) + 1),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_SIGPENDING, 256),
@@ -40,3 +39,9 @@ def apply(limits: Limits) -> None:
         hard = resource.getrlimit(which)[1]
         ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(which, (ceiling, ceiling))
+
+
+def apply_time(seconds: float) -> None:
+    """Processor time of this process: a little above the wall clock's limit."""
+    hard = math.ceil(seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))

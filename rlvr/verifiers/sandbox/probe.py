@@ -18,10 +18,10 @@ _PROBE = Limits(seconds=2, memory_mb=512, disk_mb=1)
 def inside(walls: Walls) -> dict[str, str]:
     """layer -> "" when it holds, else why not. Raises OSError when a layer that the tier needs does not hold."""
     reader, writer = os.pipe()
-    child = walls.fork(_PROBE)
+    child, home = walls.fork()
     if child == 0:
         try:
-            walls.enter(_PROBE, {writer})
+            walls.enter(_PROBE, {writer}, home)
             os.write(writer, json.dumps(_look(walls)).encode())
         except OSError as error:
             os.write(writer, json.dumps({"failed": str(error)}).encode())
@@ -30,7 +30,7 @@ def inside(walls: Walls) -> dict[str, str]:
     os.close(writer)
     with os.fdopen(reader) as answer:
         text = answer.read()
-    walls.end(child)
+    walls.end(child, home)
     found: dict[str, str] = json.loads(text) if text else {"failed": "the probe died"}
     if "failed" in found:
         raise OSError(found["failed"])

@@ -95,6 +95,7 @@ MISSING = {
 SOCKET = {"x86_64": 41, "aarch64": 198}
 CLONE = {"x86_64": 56, "aarch64": 220}
 IOCTL = {"x86_64": 16, "aarch64": 29}
+PRLIMIT = {"x86_64": 302, "aarch64": 261}
 # without a process-id namespace a program must not signal strangers
 SIGNALS = {
     "kill": (62, 129),
@@ -103,7 +104,6 @@ SIGNALS = {
     "pidfd_send_signal": (424, 424),
     "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240),
-    "prlimit64": (302, 261),
 }
 AF_INET, AF_PACKET = 2, 17
 TIOCSTI = 0x5412
@@ -144,10 +144,15 @@ def program(machine: str, signals: bool) -> list[tuple[int, int, int, int]]:
         (_ANY_BIT, 0, 1, kernel.CLONE_NEW_ANY),
         (_RETURN, 0, 0, KILL),
         (_RETURN, 0, 0, ALLOW),
-        (_EQUAL, 0, 3, IOCTL[machine]),
+        (_EQUAL, 0, 4, IOCTL[machine]),
         (_LOAD, 0, 0, _argument(1)),
         (_EQUAL, 0, 1, TIOCSTI),
         (_RETURN, 0, 0, KILL),
+        (_RETURN, 0, 0, ALLOW),
+        (_EQUAL, 0, 3, PRLIMIT[machine]),  # one's own limits only
+        (_LOAD, 0, 0, _argument(0)),
+        (_EQUAL, 1, 0, 0),
+        (_RETURN, 0, 0, DENY),
         (_RETURN, 0, 0, ALLOW),
     ]
     return lines

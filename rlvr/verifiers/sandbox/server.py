@@ -6,6 +6,7 @@ It is executed with an empty environment, imports nothing of the trainer, and en
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -15,9 +16,10 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
-from rlvr.verifiers.sandbox import kernel, probe
+from rlvr.verifiers.sandbox import kernel, limits, probe
 from rlvr.verifiers.sandbox.limits import MEGABYTE, Limits
 from rlvr.verifiers.sandbox.walls import NAMESPACES, Walls
 
@@ -68,41 +70,57 @@ def _become_first(walls: Walls, control: int) -> None:
     os.setsid()
 
 
+@dataclass(frozen=True)
+class Child:
+    """A process behind its walls that waits for its descriptors, and then for nothing more from here."""
+
+    pid: int
+    link: socket.socket
+    home: str
+    limits: Limits
+
+
 class Server:
+    """The next child is made ready while the caller thinks about the last one's answer."""
+
     def __init__(self, control: socket.socket, walls: Walls, entry: Any) -> None:
         self._control = control
         self._walls = walls
         self._entry = entry
+        self._spare: Child | None = None
 
     def run(self) -> None:
         """Until the other end of the control socket closes."""
         while True:
             data, descriptors, _, _ = socket.recv_fds(self._control, PACKET, 8)
             if not data:
-                return
+                break
             order = json.loads(data)
             if "start" not in order:  # a late "stop" for a program that has ended already
                 continue
+            bounds = Limits(**order["start"])
             try:
-                report = self._one(Limits(**order["start"]), descriptors)
+                report = self._one(bounds, descriptors)
             except OSError as error:
                 report = {"failed": str(error)}
             self._control.send(json.dumps(report).encode())
+            with contextlib.suppress(OSError):  # then the next start tries, and reports
+                self._spare = self._make(bounds)
+        if self._spare is not None:
+            self._end(self._spare)
 
     def _one(self, bounds: Limits, descriptors: list[int]) -> dict[str, object]:
         """Run one program to its end, whatever that is."""
-        child = self._walls.fork(bounds)
-        if child == 0:
-            try:
-                self._child(bounds, descriptors)
-            finally:
-                os._exit(70)  # never back into the server's loop
-        for descriptor in descriptors:
-            os.close(descriptor)
+        try:
+            child = self._ready(bounds)
+            socket.send_fds(child.link, [str(bounds.seconds).encode()], descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
         try:
             why = self._watch(child, bounds)
         finally:
-            status, cpu = self._walls.end(child)
+            status, cpu = self._end(child)
         killed = os.WIFSIGNALED(status)
         return {
             "why": why,
@@ -111,19 +129,49 @@ class Server:
             "cpu": cpu,
         }
 
-    def _child(self, bounds: Limits, descriptors: list[int]) -> None:
-        gc.enable()
-        self._walls.enter(bounds, set(descriptors))
-        os.environ.update(
-            PATH="/usr/bin:/bin", HOME=self._walls.home, TMPDIR=self._walls.home, LANG="C.UTF-8"
-        )
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        self._entry(descriptors, self._walls.home)
+    def _ready(self, bounds: Limits) -> Child:
+        """The spare child where it has these limits (whatever its time), or a new one. Raises OSError."""
+        child, self._spare = self._spare, None
+        if child is not None and child.limits.within(bounds.seconds) != bounds:
+            self._end(child)
+            child = None
+        child = child or self._make(bounds)
+        if not child.link.recv(1):
+            self._end(child)
+            raise OSError("a layer failed for this program")
+        return child
 
-    def _watch(self, child: int, bounds: Limits) -> str:
+    def _make(self, bounds: Limits) -> Child:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            pid, home = self._walls.fork()
+            if pid == 0:
+                try:
+                    self._child(bounds, theirs, home)
+                finally:
+                    os._exit(70)  # never back into the server's loop
+        return Child(pid, ours, home, bounds)
+
+    def _end(self, child: Child) -> tuple[int, float]:
+        child.link.close()
+        return self._walls.end(child.pid, child.home)
+
+    def _child(self, bounds: Limits, link: socket.socket, home: str) -> None:
+        gc.enable()
+        self._walls.enter(bounds, {link.fileno()}, home)
+        os.environ.update(PATH="/usr/bin:/bin", HOME=home, TMPDIR=home, LANG="C.UTF-8")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        link.send(b".")
+        seconds, descriptors, _, _ = socket.recv_fds(link, 64, 8)
+        link.close()
+        if descriptors:
+            limits.apply_time(float(seconds))
+            self._entry(descriptors, home)
+
+    def _watch(self, child: Child, bounds: Limits) -> str:
         """Until the program ends by itself ("") or must end: "time", "memory", "disk" or "stop"."""
         deadline = time.monotonic() + bounds.seconds
-        ended = os.pidfd_open(child)
+        ended = os.pidfd_open(child.pid)
         poll = select.poll()
         poll.register(ended, select.POLLIN)
         poll.register(self._control, select.POLLIN)
@@ -134,9 +182,9 @@ class Server:
                     return ""
                 if ready:
                     return "stop"  # asked to, or the other side is gone
-                if self._walls.used_memory(child) > bounds.memory_mb * MEGABYTE:
+                if self._walls.used_memory(child.pid) > bounds.memory_mb * MEGABYTE:
                     return "memory"
-                if self._walls.used_disk() > bounds.disk_mb * MEGABYTE:
+                if self._walls.used_disk(child.home) > bounds.disk_mb * MEGABYTE:
                     return "disk"
             return "time"
         finally:

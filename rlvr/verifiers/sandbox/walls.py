@@ -60,7 +60,6 @@ class Walls:
         if self._processes is None:
             self.off["memory guard"] = "no /proc inside: only the limit of each process"
         self._filter = self._filter_program()
-        self._folder = ""
 
     def _filter_program(self) -> bytes:
         if kernel.MACHINE not in seccomp.AUDIT_ARCH:
@@ -88,24 +87,24 @@ class Walls:
         self.off["user"] = "no other user number can be taken here, or it cannot read this Python"
         return None
 
-    def fork(self, bounds: Limits) -> int:
-        """Like os.fork; the child must call `enter`."""
+    def fork(self) -> tuple[int, str]:
+        """Like os.fork, and the folder in which the child works; the child must call `enter`."""
         if self.tier == NAMESPACES:
             namespaces.next_child_apart(self._own)
-        else:
-            self._folder = tempfile.mkdtemp(prefix="rlvr-program-")
-            if self.spare is not None:
-                os.chown(self._folder, self.spare, self.spare)
-        return os.fork()
+            return os.fork(), "/tmp"
+        home = tempfile.mkdtemp(prefix="rlvr-program-")
+        if self.spare is not None:
+            os.chown(home, self.spare, self.spare)
+        return os.fork(), home
 
-    def enter(self, bounds: Limits, keep: set[int]) -> None:
+    def enter(self, bounds: Limits, keep: set[int], home: str) -> None:
         """In the child: every layer, in the order in which each still allows the next. Raises OSError."""
         os.setsid()
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if self.tier == NAMESPACES:
             namespaces.private_tmp(bounds)
         else:
-            os.chdir(self._folder)
+            os.chdir(home)
         _close_others(keep)
         limits.apply(bounds)
         if self.spare is not None:
@@ -117,22 +116,18 @@ class Walls:
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         if self._landlock and self.tier != RLIMITS:
             readable = ["/"] if self.tier == NAMESPACES else self.readable
-            landlock.restrict(self._landlock, readable, [self.home], namespaces.DEVICES)
+            landlock.restrict(self._landlock, readable, [home], namespaces.DEVICES)
         if self._filter:
             seccomp.install(self._filter)
 
-    @property
-    def home(self) -> str:
-        return "/tmp" if self.tier == NAMESPACES else self._folder
-
-    def end(self, child: int) -> tuple[int, float]:
+    def end(self, child: int, home: str) -> tuple[int, float]:
         """Kill the program and all it started, remove what it wrote. Returns wait status and CPU seconds."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         _, status, usage = os.wait4(child, 0)
         if self.tier != NAMESPACES:
             self._sweep()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(home, ignore_errors=True)
         return status, usage.ru_utime + usage.ru_stime
 
     def _sweep(self) -> None:
@@ -177,12 +172,12 @@ class Walls:
         finally:
             os.close(descriptor)
 
-    def used_disk(self) -> int:
+    def used_disk(self, home: str) -> int:
         """Bytes in the program's folder; in tier `namespaces` the kernel caps it and this is 0."""
         if self.tier == NAMESPACES:
             return 0
         total = 0
-        for folder, _, files in os.walk(self._folder):
+        for folder, _, files in os.walk(home):
             for name in files:
                 with contextlib.suppress(OSError):
                     total += os.lstat(os.path.join(folder, name)).st_blocks * 512
