@@ -67,17 +67,17 @@ class Chain:
 
 def draw_chain(rng: random.Random, operations: int) -> Chain:
     """Every value stays in 0..99; subtraction never goes below zero, factors are 2..9."""
-    start = rng.randint(2, 40)
+    start = rng.randint(2, 30)
     value, steps = start, []
     for _ in range(operations):
         choices = ["+"] * (value <= LARGEST - 2) + ["-"] * (value >= 2)
         choices += ["*"] * (2 <= value <= LARGEST // 2)
         operator = rng.choice(choices)
         if operator == "+":
-            number = rng.randint(2, min(40, LARGEST - value))
+            number = rng.randint(2, min(20, LARGEST - value))
             value += number
         elif operator == "-":
-            number = rng.randint(2, min(40, value))
+            number = rng.randint(2, min(20, value))
             value -= number
         else:
             number = rng.randint(2, min(9, LARGEST // value))

@@ -4,6 +4,7 @@ BUILTIN: dict[str, str] = {
     "math": "rlvr.verifiers.math:Math",
     "code": "rlvr.verifiers.code:Code",
     "sql": "rlvr.verifiers.sql:Sql",
+    "countdown": "rlvr.verifiers.countdown:Countdown",
     "format": "rlvr.verifiers.format:Format",
     "weighted": "rlvr.verifiers.compose:Weighted",
     "gate": "rlvr.verifiers.compose:Gate",

@@ -14,8 +14,8 @@ from rlvr.tasks.countdown import Countdown
 
 def test_a_problem_is_the_same_on_every_machine() -> None:
     problem, solution = Arithmetic().problem("train", 1)
-    assert problem.prompt == "Q: Compute (10+8)*5-30\nA: "
-    assert (problem.reference, solution.splitlines()[-1]) == ("60", "#### 60")
+    assert problem.prompt == "Q: Compute (6+5)*8-16\nA: "
+    assert (problem.reference, solution.splitlines()[-1]) == ("72", "#### 72")
 
 
 def test_solutions_are_worked_and_right() -> None:
