@@ -34,7 +34,7 @@ class Saved:
     truncated: bool
     arrays: dict[str, Tensor | None]  # [tokens] float64
     index: int  # place among its step's responses
-    raw: dict[str, Any]
+    raw: dict[str, Any]  # the object as it was, without its arrays
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,8 @@ def _response(number: int, record: dict[str, Any]) -> Saved:
     key = f"{record.get('group', '')}:{prompt}" if run else json.dumps(prompt, sort_keys=True)
     truncated = record.get("finish") == "length"
     index = record.get("index", -1)
-    return Saved(
-        number, prompt, key, step, reward, correct, tokens, truncated, arrays, index, record
-    )
+    rest = {name: value for name, value in record.items() if name not in ARRAYS}
+    return Saved(number, prompt, key, step, reward, correct, tokens, truncated, arrays, index, rest)
 
 
 def number_of(record: dict[str, Any], name: str, line: int) -> float | None:
