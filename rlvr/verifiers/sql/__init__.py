@@ -10,6 +10,20 @@ date functions that stand still databases.py  what `database` names             
 messages
 """
 
-from rlvr.verifiers.sql.verifier import Sql
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlvr.verifiers.sql.verifier import Sql
 
 __all__ = ["Sql"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when asked for: a query process imports this package too and needs none of it."""
+    if name == "Sql":
+        from rlvr.verifiers.sql.verifier import Sql
+
+        return Sql
+    raise AttributeError(f"module 'rlvr.verifiers.sql' has no attribute {name!r}")

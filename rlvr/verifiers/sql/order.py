@@ -13,6 +13,7 @@ reference's sequence is the right one then), and a LIMIT that cuts through a tie
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import sqlglot
@@ -23,6 +24,8 @@ from rlvr.verifiers.sql import lexer
 
 DIALECTS = {"sqlite": "sqlite", "duckdb": "duckdb", "postgresql": "postgres"}
 _RANK = "rlvr_tie"
+# its warnings are about texts that are judged by their words then
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)

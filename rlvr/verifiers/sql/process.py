@@ -16,14 +16,18 @@ from rlvr.verifiers.sql.engines import Job, Reply
 from rlvr.verifiers.sql.wire import HEADER, pack, rows, unpack
 
 GRACE = 0.1  # seconds that a process has to notice its own deadline before it is killed
-_ROOT = str(Path(rlvr.__file__).parents[1])
+# isolated from environment and working folder; finds what this process finds, after its own library
 _BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "import sys; sys.path.extend(sys.argv[1].split(chr(0x1f))); "
     "from rlvr.verifiers.sql.runner import main; main()"
 )
 
 
-_COMMAND = (sys.executable, "-I", "-X", "utf8", "-c", _BOOT, _ROOT)
+def _command(scheme: str, memory_mb: int) -> list[str]:
+    root = str(Path(rlvr.__file__).parents[1])
+    places = "\x1f".join([root, *filter(os.path.isabs, sys.path)])
+    program = [sys.executable, "-I", "-X", "utf8", "-c", _BOOT]
+    return [*program, places, scheme, str(memory_mb)]
 
 
 class Died(Exception):
@@ -45,7 +49,7 @@ class QueryProcess:
     def start(self) -> None:
         if self._process is None:
             self._process = subprocess.Popen(
-                [*_COMMAND, self.scheme, str(self._memory_mb)],
+                _command(self.scheme, self._memory_mb),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

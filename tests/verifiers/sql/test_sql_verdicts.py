@@ -313,6 +313,10 @@ def test_the_query_process_has_no_secrets_and_no_torch(
         "assert b'SECRET' not in open(f'/proc/{pid}/environ', 'rb').read()\n"
         "maps = open(f'/proc/{pid}/maps').read()\n"
         "assert 'sqlite' in maps and 'torch' not in maps and 'numpy' not in maps\n"
+        "import subprocess\n"
+        "names = 'import sys, rlvr.verifiers.sql.runner; print(*sys.modules)'\n"
+        "loaded = subprocess.run([sys.executable, '-c', names], capture_output=True, text=True).stdout\n"
+        "assert 'rlvr.verifiers.sql.wire' in loaded and 'sqlglot' not in loaded\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
