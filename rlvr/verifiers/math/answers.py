@@ -31,8 +31,8 @@ from rlvr.verifiers.math.nodes import (
     replace,
 )  # fmt: skip
 from rlvr.verifiers.math.tokens import Mark, TooBig, Unreadable
-from rlvr.verifiers.math.wholes import based, plain_words, whole_word
-from rlvr.verifiers.math.words import MEANINGFUL, NUMBERS, SCALES, UNIT_OF
+from rlvr.verifiers.math.wholes import based, plain_words, whole_word, without_lead
+from rlvr.verifiers.math.words import MEANINGFUL, NUMBERS, ONE_LETTER_UNITS, SCALES, UNIT_OF
 
 MAX_CHARS = 4000  # of an answer; the longest of MATH has 200
 
@@ -69,7 +69,7 @@ def parse(text: str) -> Node:
     """
     if len(text) > MAX_CHARS:
         raise TooBig("long")
-    text = clean(text)
+    text = without_lead(clean(text))
     whole = whole_word(text) or based(text)
     return whole or Answers(text).answer()
 
@@ -166,9 +166,11 @@ class Answers(Expressions):
                     )
             elif words and self.takes("^"):
                 words[-1] += "^" + self.raw_group()
-            elif words and self.sees("/") and self.ahead().mark is Mark.WORD:
+            elif words and self.sees("/") and self.unit_follows():
                 self.at += 1
                 words[-1] += "/" + self.next().text
+            elif words and self.sees("*") and self.ahead().mark is Mark.WORD:
+                self.at += 1
             elif words and (self.takes("}") or self.takes(".")):
                 continue
             else:
@@ -176,6 +178,10 @@ class Answers(Expressions):
         if len(words) > 5:
             raise Unreadable("prose")
         return node, " ".join(words)
+
+    def unit_follows(self) -> bool:
+        after = self.ahead()
+        return after.mark is Mark.WORD or after.text in ONE_LETTER_UNITS
 
     def in_base(self, node: Node) -> Node:
         token = self.next()

@@ -60,6 +60,9 @@ _RENAMED = {
 }  # fmt: skip
 
 
+_CURRENCY = re.compile(r"(?:US|USD|HK|CAD|AUD|Rs\.?|INR|EUR|GBP)\s*(?=\\\$|\d)")
+
+
 def clean(text: str) -> str:
     """`text` in plain ASCII LaTeX, without delimiters, sizes and outer punctuation. Linear in its length."""
     if not text.isascii():
@@ -67,7 +70,9 @@ def clean(text: str) -> str:
     if "\\" in text or "$" in text:
         text = _COSMETIC.sub(_cosmetic, text)
         text = _SAME.sub(lambda found: _RENAMED.get(found[0][1:], found[0]), text)
-    return _trim(text)
+    text = _trim(text)
+    found = _CURRENCY.match(text)
+    return text[found.end() :] if found else text
 
 
 def _cosmetic(found: re.Match[str]) -> str:

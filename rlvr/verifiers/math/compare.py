@@ -98,7 +98,7 @@ class Comparison:
     # -- quantities -------------------------------------------------------------------------------
 
     def quantities(self, gold: Quantity, said: Quantity) -> bool:
-        """Units may be dropped, not changed; percent may be dropped, and is a fraction only where the reference has it."""
+        """Units may be dropped, not changed; percent too, and it is a fraction only where the reference has it."""
         if gold.unit and said.unit and (gold.percent, said.percent) == (False, False):
             one, other = measure(gold.unit), measure(said.unit)
             if one is not None and other is not None:
@@ -123,7 +123,7 @@ class Comparison:
                 return one[0] is None and self.same(one[1], other[1])
             return same_relation(gold, said)
         if isinstance(said, Relation):
-            found = settled(said, self.same)
+            found = settled(said, self.same, loose=True)
             return found is not None and self.same(gold, found[1])
         assert isinstance(gold, Relation)
         found = settled(gold, self.same)

@@ -23,6 +23,7 @@ TOLERANCE = Fraction(
 FLOAT_DIGITS = 17  # a decimal this long is taken as a printed double
 POINTS = 4
 SIGNS = ((1,), (-1,), (1, -1), (1,), (1,), (1, -1))  # of the variables, point by point
+_COUNTING = ("factorial", "binom")
 MAX_GAP = 20_000  # bits
 
 
@@ -113,6 +114,12 @@ def defined(node: Node) -> bool:
 def _points(a: Node, b: Node, free: list[str], spread: int) -> Iterator[dict[str, Fraction]]:
     seed = hashlib.sha256(repr((a, b)).encode()).digest()
     draw = random.Random(seed)
+    if mentions(a, *_COUNTING) or mentions(b, *_COUNTING):  # defined for natural numbers only
+        for _ in range(POINTS):
+            yield {name: Fraction(draw.randint(1, 40)) for name in free}
+        for _ in range(POINTS):
+            yield {name: Fraction(draw.randint(20, 200)) for name in free}
+        return
     for signs in SIGNS[:POINTS]:
         yield {
             name: draw.choice(signs) * Fraction(draw.randint(2, spread), draw.randint(2, 997))

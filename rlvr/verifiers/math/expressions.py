@@ -270,6 +270,8 @@ class Expressions(Reader):
             if self.sees("^"):
                 self.at += 2
             name += "'"
+        if name == "P" and self.sees("(") and (event := self.event()):
+            return Sym(f"P({event})")
         inverse = self.sees("^") and [self.ahead(k).text for k in range(1, 5)] == [
             "{",
             "-",
@@ -282,6 +284,18 @@ class Expressions(Reader):
                 self.at += 5 if inverse else 0
                 return Call("?" + name + ("^-1" if inverse else ""), self.arguments())
         return Sym(name)
+
+    def event(self) -> str:
+        """The text of `(X = 2)` after a P, where it is a relation; takes nothing where it is not."""
+        start, text = self.at, ""
+        while not self.sees(")") and self.token.mark is not Mark.END:
+            text += self.next().text
+        if not self.takes(")") or not any(
+            sign in text for sign in ("=", "<", ">", r"\le", r"\ge", "|")
+        ):
+            self.at = start
+            return ""
+        return text.removeprefix("(")
 
     def based(self, token: Token) -> Node:
         self.needs("_")

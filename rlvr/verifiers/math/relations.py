@@ -27,6 +27,14 @@ APPROXIMATE = 0.02  # relative: how far the two sides of an "approximately" sign
 _FLIP = {"<": "<", "<=": "<=", ">": "<", ">=": "<="}
 
 
+def is_quantity(node: Node) -> bool:
+    """What a question may ask the value of, though it is no name: `2x+y`, `f(2)+f(3)`, `a/b`; not `2x`."""
+    found = names(node)
+    return isinstance(node, EXPRESSION) and (
+        len(found) > 1 or any(name[0] == "?" for name in found)
+    )
+
+
 def is_name(node: Node) -> bool:
     """What an answer may be called: `x`, `f(2)`, `AB`, `a+b`, `|z|`, `(x,y)`, `\\angle ABC`."""
     match node:
@@ -49,11 +57,11 @@ def is_name(node: Node) -> bool:
 
 
 def settled(
-    relation: Relation, same: Callable[[Node, Node], bool]
+    relation: Relation, same: Callable[[Node, Node], bool], loose: bool = False
 ) -> tuple[Node | None, Node] | None:
     """(name or None, value) of `x = 5`, `x = 4 + 1 = 5`, `2 + 3 = 5`, `x \\in A`; None when it is no such statement.
 
-    A chain whose values differ has no value.
+    A chain whose values differ has no value. `loose`: the left side may be any quantity (`is_quantity`).
     """
     sides, ops = list(relation.sides), relation.ops
     if ops == ("in",):
@@ -62,7 +70,7 @@ def settled(
         return None
     name = None
     links = list(ops)
-    if _called(sides[0]):
+    if _called(sides[0]) or (loose and is_quantity(sides[0]) and not _variables(sides[-1])):
         name, sides, links = sides[0], sides[1:], links[1:]
     elif len(sides) == 2 and _called(sides[1]) and not _variables(sides[0]):  # 5 = x
         return sides[1], sides[0]

@@ -129,6 +129,9 @@ def _typed(face: str, inside: str, out: list[Token], depth: int) -> None:
     bare = inside.strip(" ~")
     if not bare:
         return
+    if face == "mathrm" and bare in ("i", "e"):
+        out.append(Token(Mark.SYMBOL, bare))
+        return
     if face == "operatorname" or (bare in words.FUNCTIONS and bare != "min"):
         mark = Mark.FUNCTION if bare in words.FUNCTIONS else Mark.SYMBOL
         out.append(Token(mark, bare))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import time
@@ -17,8 +18,9 @@ from rlvr.verifiers.math.compare import Comparison
 from rlvr.verifiers.math.equal import defined
 from rlvr.verifiers.math.expressions import EXPRESSION
 from rlvr.verifiers.math.extract import Found, boxes, extract
-from rlvr.verifiers.math.nodes import Kind, Node, Num, Seq
+from rlvr.verifiers.math.nodes import Kind, Node, Num, Seq, Sym
 from rlvr.verifiers.math.tokens import TooBig, Unreadable
+from rlvr.verifiers.math.wholes import choice
 
 # what most answers are: digits, perhaps a sign, thousands and a decimal part
 _PLAIN = re.compile(r"\s*\$?\s*(-?)\$?\s*(\d{1,3}(?:,\d{3})+|\d{1,30})(\.\d{1,30})?\s*\$?\s*\.?\s*")
@@ -73,7 +75,7 @@ class Math:
                     return Verdict(
                         Status.CORRECT if right else Status.WRONG, float(right), extracted=shown
                     )
-                said = read(reading.text)
+                said = said_by(reading.text, gold.node)
                 if any(not _agrees(rival, said) for rival in reading.rivals):
                     return Verdict.wrong("a hedge: several boxes", extracted=shown)
                 if Comparison().same(gold.node, said):
@@ -97,9 +99,7 @@ class Math:
     def key(self, response: str, **fields: object) -> str | None:
         """What decides the verdict of this response beside the reference: equal keys, equal verdicts."""
         found = extract(response, self.lenient)
-        return "\x1e".join(
-            "\x1f".join((each.text.strip(), each.source, *each.rivals)) for each in found
-        )
+        return json.dumps([(each.text.strip(), each.source, *each.rivals) for each in found])
 
     def prepare(self) -> None:
         """Imports what a worker will need, once, before it forks."""
@@ -163,6 +163,21 @@ def read(text: str) -> Node:
         value += Fraction(int(part[1:]), 10 ** (len(part) - 1))
         digits = len((whole.replace(",", "") + part[1:]).lstrip("0"))
     return Num(-value if sign else value, digits)
+
+
+def said_by(text: str, gold: Node) -> Node:
+    """The typed answer of a response; of `(C) 12` the letter where a letter is asked for, else what it stands for."""
+    try:
+        return read(text)
+    except TooBig:
+        raise
+    except Unreadable:
+        chosen = choice(text)
+        if chosen is None:
+            raise
+        letter, content = chosen
+        asked = isinstance(gold, Sym) and len(gold.name) == 1 and gold.name.isupper()
+        return Sym(letter) if asked else read(content)
 
 
 def _agrees(rival: str, said: Node) -> bool:
