@@ -179,8 +179,7 @@ def test_the_users_mistakes_are_one_line_and_exit_2(
     assert Path("in.jsonl").read_text() == line(1, "a", "a")
 
 
-def test_stdin_to_stdout_streams_and_progress_goes_to_stderr():
-    """Verdicts appear while the input is still open."""
+def test_a_pipe_in_and_a_pipe_out_with_the_summary_on_stderr():
     command = [
         sys.executable,
         "-m",
