@@ -51,12 +51,11 @@ def weigh(
     estimate = estimator(seen)
     if not isinstance(estimate, Estimate):
         estimate = Estimate(estimate)
-    advantage = _checked(estimate.values, len(scores.reward), estimator)
-    advantage = torch.where(filtered.valid, advantage, 0.0)
+    advantage = _checked(estimate.values, filtered.valid, estimator)
     selection = select(replace(filtered, unit=estimate.unit), advantage, progress)
     kept = selection.keep & filtered.valid
     tokens = selection.tokens & kept[scores.response]
-    scale = _checked(aggregate(filtered.keeping(kept), tokens), len(tokens), aggregate)
+    scale = _checked(aggregate(filtered.keeping(kept), tokens), tokens, aggregate)
     return Weights(
         advantage=advantage,
         kept=kept,
@@ -66,10 +65,13 @@ def weigh(
     )
 
 
-def _checked(values: Tensor, size: int, stage: object) -> Tensor:
+def _checked(values: Tensor, counted: Tensor, stage: object) -> Tensor:
+    """Finite float64 where `counted`, 0 elsewhere, whatever the stage said there."""
     name = getattr(stage, "__name__", type(stage).__name__)
-    if values.shape != (size,):
-        raise UserError(f"{name} gave shape {list(values.shape)} where [{size}] was due")
+    if values.shape != counted.shape:
+        shapes = f"{list(values.shape)} where {list(counted.shape)}"
+        raise UserError(f"{name} gave shape {shapes} was due")
+    values = torch.where(counted, values.to(torch.float64), 0.0)
     if not bool(values.isfinite().all()):
         raise UserError(f"{name} gave a number that is not finite")
-    return values.to(torch.float64)
+    return values

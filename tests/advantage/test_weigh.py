@@ -162,6 +162,12 @@ def test_a_plugin_that_misbehaves_is_named(bad, word):
         weigh(step([1, 0]), Wrong(bad), All(), TokenMean())
 
 
+def test_what_a_plugin_says_of_a_broken_verdict_does_not_matter():
+    weights = weigh(step([1, None, 0]), Wrong((1.0, float("nan"), 2.0)), All(), TokenMean())
+    assert weights.advantage.tolist() == [1, 0, 2]
+    assert weights.weight.tolist() == [0.5, 0, 1]
+
+
 # properties of every built-in estimator
 
 rewards = st.lists(
