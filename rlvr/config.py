@@ -91,9 +91,18 @@ class Resolved:
 def _line(key: str, value: Value) -> str:
     if value.value is None:
         return f"# {key} is not set  # {value.origin}"
-    plain = str(value.value) if isinstance(value.value, Path) else value.value
-    plain = list(plain) if isinstance(plain, tuple) else plain
-    return f"{tomli_w.dumps({key: plain}).rstrip()}  # {value.origin}"
+    return f"{key} = {_inline(value.value)}  # {value.origin}"
+
+
+def _inline(value: Any) -> str:
+    """A TOML value on one line: a table of its own would swallow the settings after it."""
+    if isinstance(value, Mapping):
+        keys = {key: tomli_w.dumps({str(key): 0}).removesuffix(" = 0\n") for key in value}
+        return "{" + ", ".join(f"{keys[key]} = {_inline(value[key])}" for key in value) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_inline(each) for each in value) + "]"
+    plain = str(value) if isinstance(value, Path) else value
+    return tomli_w.dumps({"value": plain}).removeprefix("value = ").rstrip()
 
 
 def flags_to_tree(tokens: Sequence[str]) -> Tree:

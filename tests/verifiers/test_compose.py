@@ -2,6 +2,7 @@
 
 import pytest
 
+from rlvr import config
 from rlvr.errors import UserError
 from rlvr.types import Status, Verdict
 from rlvr.verifiers.compose import ByTask, Gate, Shaped, Weighted
@@ -154,6 +155,29 @@ def test_a_composition_crosses_to_the_workers():
             {"format": 1.0, "weighted": 2.0, "weighted.format": 1.0},
         )
         assert pool.submit(Case(r"b \boxed{1}")).result(30).reward == 0.0
+
+
+RECIPES = [
+    'name = "weighted"\nof = ["math", {name = "format", pattern = "^x # y"}]\nweights = [1, 0.1]',
+    'name = "weighted"\nof = [{name = "format", pattern = "a"}, {name = "format", pattern = "b"}]',
+    'name = "by_task"\nof = {sums = "math", "two words" = {name = "format"}}\notherwise = "math"',
+    'name = "shaped"\nof = {name = "format"}\nterms = [{name = "length", limit = 100}]',
+]
+
+
+@pytest.mark.parametrize("text", RECIPES)
+def test_a_recipe_survives_being_written_down(tmp_path, text):
+    path = tmp_path / "recipe.toml"
+
+    def resolved():
+        return config.resolve({"verifier": "math"}, {}, recipe=config.read_recipe(path))
+
+    path.write_text(f"[verifier]\n{text}\n")
+    first = resolved()
+    path.write_text(first.to_toml())
+    again = resolved()
+    assert again.stages["verifier"].values() == first.stages["verifier"].values()
+    assert again.stages["verifier"].build().components
 
 
 def test_a_pattern_that_never_ends_ends_at_the_deadline():
