@@ -23,16 +23,14 @@ from rlvr.verifiers.sandbox import kernel, limits, probe
 from rlvr.verifiers.sandbox.limits import MEGABYTE, Limits
 from rlvr.verifiers.sandbox.walls import NAMESPACES, Walls
 
+ORPHAN = 1.0  # seconds after which the end of the caller is noticed though its children hold the channel
 WATCH = 0.02  # seconds between two looks at memory
 PACKET = 65536
 
 
 def main(descriptor: int) -> None:
     """Entered by a fresh interpreter. `descriptor` is the control socket; its first message says what to be."""
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the command, which then closes the channel
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's; it closes the channel
     control = socket.socket(fileno=descriptor)
     order = json.loads(control.recv(PACKET))
     walls = Walls(order["mode"], order["readable"], order["number"])
@@ -60,12 +58,16 @@ def _become_first(walls: Walls, control: int) -> None:
     """Into the namespaces; what returns is the first process in them. The other one only waits for its end."""
     from rlvr.verifiers.sandbox import namespaces
 
+    parent = os.getppid()
     namespaces.leave(user=walls.mode == "user")
     child = os.fork()
     if child:
         os.close(control)
-        os.waitpid(child, 0)
-        os._exit(0)
+        poll = select.poll()
+        poll.register(os.pidfd_open(child), select.POLLIN)
+        while not poll.poll(1000 * ORPHAN) and os.getppid() == parent:
+            pass
+        os._exit(0)  # takes the first process along, and that one everything in its namespaces
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
 
@@ -90,8 +92,15 @@ class Server:
         self._spare: Child | None = None
 
     def run(self) -> None:
-        """Until the other end of the control socket closes."""
+        """Until the other end of the control socket closes, or whoever started this process ends."""
+        parent = os.getppid()
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
         while True:
+            while not poll.poll(1000 * ORPHAN) and os.getppid() == parent:
+                pass
+            if os.getppid() != parent:
+                break
             data, descriptors, _, _ = socket.recv_fds(self._control, PACKET, 8)
             if not data:
                 break
@@ -184,7 +193,7 @@ class Server:
                     return "stop"  # asked to, or the other side is gone
                 if self._walls.used_memory(child.pid) > bounds.memory_mb * MEGABYTE:
                     return "memory"
-                if self._walls.used_disk(child.home) > bounds.disk_mb * MEGABYTE:
+                if self._walls.overfull(child.home, bounds):
                     return "disk"
             return "time"
         finally:

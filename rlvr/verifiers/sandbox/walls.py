@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rlvr.verifiers.sandbox import kernel, landlock, limits, namespaces, seccomp
+from rlvr.verifiers.sandbox import folder, kernel, landlock, limits, namespaces, seccomp
 from rlvr.verifiers.sandbox.limits import Limits
 
 NAMESPACES, LANDLOCK, RLIMITS = "namespaces", "landlock", "rlimits"  # strongest first
@@ -55,6 +53,7 @@ class Walls:
             self._own = os.open(own, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._processes)
         else:
             self.off["namespaces"] = "not used in this tier"
+            folder.remove_abandoned()
             kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
             self._processes = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         if self._processes is None:
@@ -92,7 +91,7 @@ class Walls:
         if self.tier == NAMESPACES:
             namespaces.next_child_apart(self._own)
             return os.fork(), "/tmp"
-        home = tempfile.mkdtemp(prefix="rlvr-program-")
+        home = folder.make()
         if self.spare is not None:
             os.chown(home, self.spare, self.spare)
         return os.fork(), home
@@ -127,7 +126,7 @@ class Walls:
         _, status, usage = os.wait4(child, 0)
         if self.tier != NAMESPACES:
             self._sweep()
-            shutil.rmtree(home, ignore_errors=True)
+            folder.remove(home)
         return status, usage.ru_utime + usage.ru_stime
 
     def _sweep(self) -> None:
@@ -172,16 +171,12 @@ class Walls:
         finally:
             os.close(descriptor)
 
-    def used_disk(self, home: str) -> int:
-        """Bytes in the program's folder; in tier `namespaces` the kernel caps it and this is 0."""
+    def overfull(self, home: str, bounds: Limits) -> bool:
+        """The program's folder holds too much; in tier `namespaces` the kernel sees to that."""
         if self.tier == NAMESPACES:
-            return 0
-        total = 0
-        for folder, _, files in os.walk(home):
-            for name in files:
-                with contextlib.suppress(OSError):
-                    total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-        return total
+            return False
+        size, entries = folder.used(home, bounds.inodes)
+        return size > bounds.disk_mb * limits.MEGABYTE or entries > bounds.inodes
 
 
 def _close_others(keep: set[int]) -> None:
