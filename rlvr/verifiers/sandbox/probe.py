@@ -31,6 +31,7 @@ def inside(walls: Walls) -> dict[str, str]:
     with os.fdopen(reader) as answer:
         text = answer.read()
     walls.end(child, home)
+    walls.clean()
     found: dict[str, str] = json.loads(text) if text else {"failed": "the probe died"}
     if "failed" in found:
         raise OSError(found["failed"])

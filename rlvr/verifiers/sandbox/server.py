@@ -93,17 +93,8 @@ class Server:
 
     def run(self) -> None:
         """Until the other end of the control socket closes, or whoever started this process ends."""
-        parent = os.getppid()
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        while True:
-            while not poll.poll(1000 * ORPHAN) and os.getppid() == parent:
-                pass
-            if os.getppid() != parent:
-                break
-            data, descriptors, _, _ = socket.recv_fds(self._control, PACKET, 8)
-            if not data:
-                break
+        while (message := self._next()) is not None:
+            data, descriptors = message
             order = json.loads(data)
             if "start" not in order:  # a late "stop" for a program that has ended already
                 continue
@@ -112,11 +103,27 @@ class Server:
                 report = self._one(bounds, descriptors)
             except OSError as error:
                 report = {"failed": str(error)}
-            self._control.send(json.dumps(report).encode())
+            with contextlib.suppress(OSError):  # nobody is there any more, which `_next` sees
+                self._control.send(json.dumps(report).encode())
+            self._walls.clean()
             with contextlib.suppress(OSError):  # then the next start tries, and reports
                 self._spare = self._make(bounds)
         if self._spare is not None:
             self._end(self._spare)
+            self._walls.clean()
+
+    def _next(self) -> tuple[bytes, list[int]] | None:
+        parent = os.getppid()
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        while not poll.poll(1000 * ORPHAN):
+            if os.getppid() != parent:
+                return None
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, PACKET, 8)
+        except OSError:  # it closed and had not read everything
+            return None
+        return (data, descriptors) if data else None
 
     def _one(self, bounds: Limits, descriptors: list[int]) -> dict[str, object]:
         """Run one program to its end, whatever that is."""

@@ -31,6 +31,7 @@ class Walls:
     readable: list[str]
     number: int  # makes the user number of this server's programs its own: limits count per user
     off: dict[str, str] = field(default_factory=dict)  # layer -> why it is not there
+    _used: list[str] = field(default_factory=list)  # folders to remove
     spare: int | None = None  # user number of the programs, when the server may choose it
 
     @property
@@ -120,14 +121,20 @@ class Walls:
             seccomp.install(self._filter)
 
     def end(self, child: int, home: str) -> tuple[int, float]:
-        """Kill the program and all it started, remove what it wrote. Returns wait status and CPU seconds."""
+        """Kill the program and all it started. Returns wait status and CPU seconds."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         _, status, usage = os.wait4(child, 0)
         if self.tier != NAMESPACES:
             self._sweep()
-            folder.remove(home)
+            self._used.append(home)
         return status, usage.ru_utime + usage.ru_stime
+
+    def clean(self) -> None:
+        """Remove the folders of the programs that have ended; a verdict does not wait for this."""
+        while self._used:
+            with contextlib.suppress(OSError):  # left to `remove_abandoned`
+                folder.remove(self._used.pop())
 
     def _sweep(self) -> None:
         """Descendants that outlived the program became children of this server. None is left behind."""
