@@ -44,6 +44,11 @@ class TableData:
     def index(self, name: str) -> int:
         return [column.name.lower() for column in self.columns].index(name.lower())
 
+    def pick(self, names: tuple[str, ...]) -> list[tuple[_Value, ...]]:
+        """These columns of all rows."""
+        places = [self.index(name) for name in names]
+        return [tuple(row[j] for j in places) for row in self.rows]
+
     def values(self, name: str) -> list[_Value]:
         j = self.index(name)
         return [row[j] for row in self.rows]
@@ -196,23 +201,16 @@ def _drop_rows(
             bad = _orphans(tables, reference) - dangling[reference]
             if bad:
                 child = tables[reference.child.lower()]
-                child.rows = [
-                    row
-                    for row in child.rows
-                    if _pick(child, row, reference.child_columns) not in bad
-                ]
+                keys = child.pick(reference.child_columns)
+                kept = zip(child.rows, keys, strict=True)
+                child.rows = [row for row, key in kept if key not in bad]
                 changed = True
 
 
 def _orphans(tables: dict[str, TableData], reference: Reference) -> set[tuple[_Value, ...]]:
     child, parent = tables[reference.child.lower()], tables[reference.parent.lower()]
-    held = {_pick(parent, row, reference.parent_columns) for row in parent.rows}
-    given = {_pick(child, row, reference.child_columns) for row in child.rows}
-    return {values for values in given - held if None not in values}
-
-
-def _pick(table: TableData, row: list[_Value], names: tuple[str, ...]) -> tuple[_Value, ...]:
-    return tuple(row[table.index(name)] for name in names)
+    given, held = child.pick(reference.child_columns), parent.pick(reference.parent_columns)
+    return {values for values in set(given) - set(held) if None not in values}
 
 
 def _change_values(table: TableData, before: list[list[_Value]], rng: random.Random) -> None:

@@ -88,7 +88,7 @@ class Sqlite:
         path = Path(job.target)
         timed = clock.mentions_time(job.sql)
         try:
-            key: _Key = (job.target, snapshot.stamp(path), job.perturb, job.reverse, timed)
+            key: _Key = (job.target, snapshot.stamp(path), job.perturb, timed)
             if key not in self._open:
                 self._open[key] = self._connect(path, job, timed)
         except (sqlite3.Error, snapshot.Unusable, OSError) as error:
@@ -120,10 +120,10 @@ class Sqlite:
         if job.perturb is not None:
             perturb(connection, job.perturb)
         opened = Opened(connection, held + CACHE_BYTES)
-        self._guard(opened, job.reverse, timed)
+        self._guard(opened, timed)
         return opened
 
-    def _guard(self, opened: Opened, reverse: bool, timed: bool) -> None:
+    def _guard(self, opened: Opened, timed: bool) -> None:
         connection = opened.connection
         for pragma in (
             "query_only=ON",
@@ -132,7 +132,6 @@ class Sqlite:
             "cell_size_check=ON",
             f"trusted_schema={'ON' if timed else 'OFF'}",
             f"hard_heap_limit={self._heap}",
-            f"reverse_unordered_selects={'ON' if reverse else 'OFF'}",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         _touch_virtual(connection)
@@ -146,6 +145,8 @@ class Sqlite:
         connection.set_authorizer(partial(_authorise, opened.refused))
 
     def _query(self, opened: Opened, job: Job) -> Reply:
+        if job.reverse:
+            _scan(opened, backwards=True)
         opened.refused.clear()
         connection = opened.connection
         end = time.monotonic() + job.seconds
@@ -158,6 +159,15 @@ class Sqlite:
             raise Refused(*_explain(error, opened.refused, time.monotonic() >= end)) from error
         finally:
             cursor.close()
+            if job.reverse:
+                _scan(opened, backwards=False)
+
+
+def _scan(opened: Opened, backwards: bool) -> None:
+    """Which way unordered scans go, set while the authoriser looks away."""
+    opened.connection.set_authorizer(None)
+    opened.connection.execute(f"PRAGMA reverse_unordered_selects={int(backwards)}")
+    opened.connection.set_authorizer(partial(_authorise, opened.refused))
 
 
 def _touch_virtual(connection: sqlite3.Connection) -> None:
