@@ -45,6 +45,16 @@ def local_rows(path: Path, split: str) -> list[dict[str, Any]]:
     return read_jsonl(found)
 
 
+def one_file(path: Path, stems: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of data that is not kept in splits: the file itself, or the first `stem.jsonl` of a folder."""
+    if path.is_dir():
+        for stem in stems:
+            if (path / f"{stem}.jsonl").is_file():
+                return read_jsonl(path / f"{stem}.jsonl")
+        raise UserError(f"{path} has no {stems[0]}.jsonl")
+    return local_rows(path, stems[0])
+
+
 def hub_rows(name: str, subset: str | None, split: str) -> Sequence[dict[str, Any]]:
     """Rows of `split` from the Hugging Face hub."""
     import datasets
