@@ -52,22 +52,40 @@ class Projection:
         """What sums and statistics are held in."""
         return torch.float64 if self.operand == torch.float64 else torch.float32
 
+
+class Workspace:
+    """Logits and the gradients of them, a few rows at a time.
+
+    On a CPU there is one piece of memory for all: logits stay until the next are asked for, and
+    gradients take their place. On a GPU drop logits before asking for the next.
+    """
+
+    def __init__(self, projection: Projection) -> None:
+        self.projection = projection
+        self.held: Tensor | None = None
+
     def logits(self, rows: Tensor) -> Tensor:
         """Logits without bias of rows [n], [n, V] in the exact type."""
-        total: Tensor | None = None
-        for x, m in self.terms:
-            total = _times_transposed(x[rows], m, self.exact, total)
-        assert total is not None
+        terms, exact = self.projection.terms, self.projection.exact
+        if self.projection.device.type != "cpu":
+            total = _product(*terms[0], rows, exact)
+        else:
+            if self.held is None or len(self.held) < len(rows):
+                self.held = torch.empty(len(rows), self.projection.vocabulary, dtype=exact)
+            total = self.held[: len(rows)]
+            _product_into(*terms[0], rows, total)
+        for x, m in terms[1:]:
+            if x.dtype == exact:
+                total.addmm_(x[rows], m.t())
+            else:
+                total.add_(_product(x, m, rows, exact))
         return total
 
-    def room(self, logits: Tensor, rows: int) -> Tensor:
-        """Where the gradients of a block of `rows` rows go.
-
-        On a CPU a block is one chunk, and they take the place of its logits.
-        """
-        if self.device.type == "cpu":
+    def gradients(self, logits: Tensor, rows: int) -> Tensor:
+        """Where the gradients of a block of `rows` rows go, the first of which have these logits."""
+        if logits.device.type == "cpu":
             return logits
-        return logits.new_empty((rows, self.vocabulary), dtype=self.operand)
+        return logits.new_empty((rows, logits.shape[1]), dtype=self.projection.operand)
 
 
 class Gradients:
@@ -125,19 +143,24 @@ class Gradients:
         held[rows] = value.to(held.dtype)
 
 
-def _times_transposed(x: Tensor, m: Tensor, exact: torch.dtype, total: Tensor | None) -> Tensor:
-    """total + x m^T; [n, V] in the exact type."""
+def _product(x: Tensor, m: Tensor, rows: Tensor, exact: torch.dtype) -> Tensor:
+    """x[rows] m^T, [n, V] in the exact type."""
     if x.dtype == exact:
-        return torch.mm(x, m.t()) if total is None else total.addmm_(x, m.t())
+        return torch.mm(x[rows], m.t())
     if x.is_cuda:
-        product = torch.mm(x, m.t(), out_dtype=exact)
-        return product if total is None else total.add_(product)
-    if total is None:
-        total = torch.zeros(len(x), len(m), dtype=exact)
-    x = x.to(exact)
-    for start in range(0, len(m), TILE):
-        total[:, start : start + TILE] += torch.mm(x, m[start : start + TILE].to(exact).t())
+        return torch.mm(x[rows], m.t(), out_dtype=exact)
+    total = torch.empty(len(rows), len(m), dtype=exact)
+    _product_into(x, m, rows, total)
     return total
+
+
+def _product_into(x: Tensor, m: Tensor, rows: Tensor, out: Tensor) -> None:
+    if x.dtype == out.dtype:
+        torch.mm(x[rows], m.t(), out=out)
+        return
+    wide = x[rows].to(out.dtype)
+    for start in range(0, len(m), TILE):
+        out[:, start : start + TILE] = torch.mm(wide, m[start : start + TILE].to(out.dtype).t())
 
 
 def _times(gradient: Tensor, m: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rlvr.loss.chunks import Chunks
-from rlvr.loss.gemm import Gradients, Projection
+from rlvr.loss.gemm import Gradients, Projection, Workspace
 from rlvr.loss.rows import Shape, Stats, rows_for
 
 
@@ -86,8 +86,9 @@ class _TokenLogprobs(torch.autograd.Function):
         logp = torch.empty(len(tokens), dtype=projection.exact, device=tokens.device)
         lse, entropy = torch.empty_like(logp), torch.empty_like(logp)
         every = torch.arange(len(tokens), device=tokens.device)
+        space = Workspace(projection)
         for part in every.split(chunks.inner) if len(every) else ():
-            stats = rows.stats(projection.logits(part), tokens[part])
+            stats = rows.stats(space.logits(part), tokens[part])
             logp[part], lse[part], entropy[part] = stats.logp, stats.lse, stats.entropy
         ctx.settings = shape, dtype, chunk
         ctx.save_for_backward(tokens, logp, lse, entropy, *tensors)
@@ -106,15 +107,17 @@ class _TokenLogprobs(torch.autograd.Function):
         chunks = Chunks.of(projection.vocabulary, projection.device, projection.operand, chunk)
         gradients = Gradients(projection, tensors, ctx.needs_input_grad[4:])
         kept = ((g != 0) | (e != 0)).nonzero()[:, 0]
+        space = Workspace(projection)
         for block in kept.split(chunks.outer) if len(kept) else ():
             room, done = None, 0
             for part in block.split(chunks.inner):
-                logits = projection.logits(part)
-                room = projection.room(logits, len(block)) if room is None else room
+                logits = space.logits(part)
+                room = space.gradients(logits, len(block)) if room is None else room
                 stats = Stats(logp[part], lse[part], entropy[part])
                 place = torch.arange(done, done + len(part), device=part.device)
                 rows.gradient(logits, tokens[part], stats, g[part], e[part], room, place)
                 done += len(part)
+                del logits
             assert room is not None
             gradients.add(room, block)
         return None, None, None, None, *gradients.finish()

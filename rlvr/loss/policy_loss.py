@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from rlvr.loss.chunks import Chunks
 from rlvr.loss.clip.inputs import Rule, TokenInputs
-from rlvr.loss.gemm import Gradients, Projection
+from rlvr.loss.gemm import Gradients, Projection, Workspace
 from rlvr.loss.head import Head, token_logprobs
 from rlvr.loss.rows import Shape, rows_for
 
@@ -91,7 +91,15 @@ def policy_loss(
         tensors = head.tensors(hidden, inputs.tokens)
         return LossResult(
             *_OnePass.apply(
-                inputs.tokens, known, said, objective, shape, head.dtype, chunk, *tensors
+                inputs.tokens,
+                known,
+                said,
+                objective,
+                shape,
+                head.dtype,
+                chunk,
+                torch.is_grad_enabled(),
+                *tensors,
             )
         )
     logp, entropy = token_logprobs(
@@ -147,29 +155,34 @@ class _OnePass(torch.autograd.Function):
         shape: Shape,
         dtype: torch.dtype | None,
         chunk: int | None,
+        learning: bool,
         *tensors: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         projection = Projection.of(tensors, dtype)
         rows = rows_for(projection.device, shape, projection.bias)
         chunks = Chunks.of(projection.vocabulary, projection.device, projection.operand, chunk)
-        gradients = Gradients(projection, tensors, ctx.needs_input_grad[7:])
+        needed = ctx.needs_input_grad[8:] if learning else [False] * len(tensors)
+        gradients = Gradients(projection, tensors, needed)
         logp = inputs.old_logp.to(projection.exact, copy=True)
         entropy, each = torch.zeros_like(logp), torch.zeros_like(logp)
+        space = Workspace(projection)
         for block in said.split(chunks.outer) if len(said) else ():
             room, kept, filled = None, [], 0
             for part in block.split(chunks.inner):
-                logits = projection.logits(part)
+                logits = space.logits(part)
                 stats = rows.stats(logits, tokens[part])
                 logp[part], entropy[part] = stats.logp, stats.entropy
                 each[part], g, e = objective.slopes(_at(inputs, part, stats.logp), stats.entropy)
                 if not gradients.wanted:
+                    del logits
                     continue
                 keep = (g != 0) | (e != 0)
                 kept.append(keep)
                 place = (keep.cumsum(0) - 1 + filled).masked_fill(~keep, -1)
                 filled = filled + keep.sum()
-                room = projection.room(logits, len(block)) if room is None else room
+                room = space.gradients(logits, len(block)) if room is None else room
                 rows.gradient(logits, tokens[part], stats, g, e, room, place)
+                del logits
             if room is not None:
                 index = block[torch.cat(kept)]
                 gradients.add(room[: len(index)], index)
@@ -191,7 +204,7 @@ class _OnePass(torch.autograd.Function):
             for each in gradients:
                 if each is not None:
                     each.mul_(upstream)
-        return *[None] * 7, *gradients
+        return *[None] * 8, *gradients
 
 
 def _at(inputs: TokenInputs, rows: Tensor, logp: Tensor) -> TokenInputs:

@@ -1,0 +1,169 @@
+"""Ways to compute the same loss: DAPO's clip-higher, k3 to a reference and, where offered, an
+entropy bonus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlvr.loss import reference
+from rlvr.loss.clip.dapo import DAPO
+from rlvr.loss.clip.inputs import TokenInputs
+from rlvr.loss.head import Head, token_logprobs
+from rlvr.loss.kl import K3
+from rlvr.loss.policy_loss import Objective, policy_loss
+
+BETA = 0.01
+BONUS = 1e-3
+LENGTH = 64  # tokens a response; only Liger's loss cares
+TRL_TILE = 32768  # vocabulary columns a tile in TRL's trainer
+RULE = DAPO(dual=None)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Response tokens of a policy that is sure of itself, a fifth of a nat from where it began."""
+
+    hidden: Tensor  # [N, H]
+    weight_matrix: Tensor  # [V, H]
+    tokens: Tensor  # [N]
+    old_logp: Tensor  # [N]
+    ref_logp: Tensor  # [N]
+    weight: Tensor  # [N]
+    scale: Tensor  # [N]
+    segment: Tensor  # [N]
+
+    @property
+    def head(self) -> Head:
+        return Head(self.weight_matrix)
+
+    def inputs(self, logp: Tensor) -> TokenInputs:
+        return TokenInputs(
+            logp, self.old_logp, self.weight, self.scale, self.segment, self.ref_logp
+        )
+
+
+def work(
+    rows: int,
+    width: int,
+    vocabulary: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    keep: float = 1.0,
+) -> Work:
+    """Random numbers, the same for every contestant; `keep` of the tokens have a say."""
+    made = torch.Generator(device).manual_seed(0)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(*size, generator=made, device=device)
+
+    matrix = normal(vocabulary, width) / width**0.5
+    tokens = torch.randint(vocabulary, (rows,), generator=made, device=device)
+    sure = 14 + 4 * normal(rows, 1)  # the chosen token's logit: entropies of 0 to 5 nats
+    hidden = sure * matrix[tokens] + normal(rows, width)
+    hidden, matrix = hidden.to(dtype), matrix.to(dtype)
+    with torch.no_grad():
+        logp, _ = token_logprobs(hidden, Head(matrix), tokens)
+    out = torch.rand(rows, generator=made, device=device) >= keep
+    scale = torch.full((rows,), 1 / rows, device=device).masked_fill(out, 0)
+    segment = torch.arange(rows, device=device) // LENGTH
+    advantage = normal(int(segment[-1]) + 1)[segment]
+    return Work(
+        hidden=hidden.requires_grad_(),
+        weight_matrix=matrix.requires_grad_(),
+        tokens=tokens,
+        old_logp=logp + 0.1 * normal(rows),
+        ref_logp=logp + 0.2 * normal(rows),
+        weight=advantage * scale,
+        scale=scale,
+        segment=segment,
+    )
+
+
+def one_pass(given: Work) -> Tensor:
+    """rlvr: gradients in the forward pass."""
+    return policy_loss(given.hidden, given.head, given, RULE, entropy_bonus=BONUS, kl=K3(BETA)).loss
+
+
+def two_pass(given: Work) -> Tensor:
+    """rlvr: logits computed again in the backward pass, as for GSPO."""
+    logp, entropy = token_logprobs(given.hidden, given.head, given.tokens)
+    return _sum(given, logp, entropy)
+
+
+def naive(given: Work) -> Tensor:
+    """Every logit in memory, float32, autograd."""
+    head = Head(given.weight_matrix.float())
+    logp, entropy = reference.token_logprobs(given.hidden.float(), head, given.tokens)
+    return _sum(given, logp, entropy)
+
+
+def products(given: Work) -> Tensor:
+    """The three matrix products alone: no loss can be faster while it computes every row."""
+    hidden, matrix = given.hidden.detach(), given.weight_matrix.detach()
+    step = max((1 << 28) // matrix.shape[0] // 128, 1) * 128
+    for part in hidden.split(step):
+        logits = part @ matrix.T
+        given.hidden.grad = logits @ matrix
+        given.weight_matrix.grad = logits.T @ part
+    return hidden.new_zeros((), requires_grad=True)
+
+
+def trl(given: Work) -> Tensor:
+    """TRL's chunked head and the loss in PyTorch."""
+    from trl.kernels import ChunkedLogProbFunction  # pyright: ignore[reportMissingImports]
+
+    logp, entropy, *_ = ChunkedLogProbFunction.apply(
+        given.hidden,
+        given.weight_matrix,
+        None,
+        given.tokens,
+        1.0,
+        TRL_TILE,
+        None,
+        1.0,
+        ("entropy",),
+    )
+    return _sum(given, logp, entropy)
+
+
+def liger(given: Work) -> Tensor:
+    """Liger's fused GRPO loss: no entropy bonus."""
+    from liger_kernel.chunked_loss import (  # pyright: ignore[reportMissingImports]
+        LigerFusedLinearGRPOLoss,
+    )
+
+    responses = len(given.tokens) // LENGTH
+    shape = (responses, LENGTH)
+    loss: Any = LigerFusedLinearGRPOLoss(
+        beta=BETA, compiled=False, epsilon_low=0.2, epsilon_high=0.28, loss_type="dapo"
+    )
+    return loss(
+        given.hidden.view(*shape, -1),
+        given.weight_matrix,
+        given.tokens.view(shape),
+        (given.scale > 0).view(shape).long(),
+        (given.weight * len(given.tokens)).view(shape)[:, 0],
+        ref_per_token_logps=given.ref_logp.view(shape),
+        old_per_token_logps=given.old_logp.view(shape),
+    )[0]
+
+
+def _sum(given: Work, logp: Tensor, entropy: Tensor) -> Tensor:
+    return Objective(RULE, K3(BETA), BONUS)(given.inputs(logp), entropy).sum()
+
+
+CONTESTANTS: dict[str, Callable[[Work], Tensor]] = {
+    "rlvr": one_pass,
+    "rlvr two-pass": two_pass,
+    "naive": naive,
+    "trl": trl,
+    "liger": liger,
+    "three products": products,
+}
+NEEDS = {"trl": "trl", "liger": "liger_kernel"}  # contestant -> module that must be installed
+EXACT = ("rlvr", "rlvr two-pass", "naive", "trl")  # compute the very same loss

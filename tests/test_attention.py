@@ -1,0 +1,157 @@
+"""Packed rows give what each row gives alone, padded: states and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+
+from rlvr.attention import NAME, Packing, attach, packed_forward
+from rlvr.errors import UserError
+
+LENGTHS = (9, 1, 13, 7, 12, 1, 3)
+SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+MODELS = {
+    "llama": transformers.LlamaConfig(**SIZES),
+    "llama-mqa": transformers.LlamaConfig(**{**SIZES, "num_key_value_heads": 1}),
+    "qwen2": transformers.Qwen2Config(**SIZES),
+    "qwen3": transformers.Qwen3Config(**SIZES, head_dim=16),
+    "gemma": transformers.GemmaConfig(**SIZES, head_dim=8),
+    "gemma3": transformers.Gemma3TextConfig(**SIZES, head_dim=8, sliding_window=5),
+    "mistral-window": transformers.MistralConfig(**SIZES, sliding_window=4),
+    "gpt-neox": transformers.GPTNeoXConfig(
+        **{name: value for name, value in SIZES.items() if "key_value" not in name}
+    ),
+}
+
+
+def model(config: transformers.PretrainedConfig) -> transformers.PreTrainedModel:
+    torch.manual_seed(0)
+    made = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return made.eval()
+
+
+def pack() -> tuple[Tensor, Tensor, Tensor]:
+    ids = torch.randint(97, (sum(LENGTHS),), generator=torch.Generator().manual_seed(1))
+    positions = torch.cat([torch.arange(length) for length in LENGTHS])
+    bounds = torch.tensor([0, *LENGTHS]).cumsum(0).int()
+    return ids, positions, bounds
+
+
+def padded(of: transformers.PreTrainedModel, ids: Tensor) -> Tensor:
+    rows = torch.zeros(len(LENGTHS), max(LENGTHS), dtype=torch.long)
+    mask = torch.zeros_like(rows)
+    for at, row in enumerate(ids.split(LENGTHS)):
+        rows[at, : len(row)] = row
+        mask[at, : len(row)] = 1
+    states = of.base_model(input_ids=rows, attention_mask=mask, use_cache=False)
+    return states.last_hidden_state[mask.bool()]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_packed_is_padded(name: str, checkpointed: bool) -> None:
+    of = model(MODELS[name])
+    ids, positions, bounds = pack()
+    wanted = padded(of, ids)
+    towards = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(2))
+    (wanted * towards).sum().backward()
+    slopes = [each.grad for each in of.parameters()]
+    of.zero_grad(set_to_none=True)
+    if checkpointed:
+        of.activation_checkpointing_enable({"use_reentrant": False})
+        of.train()
+        of.config.attention_dropout = 0.0
+    attach(of)
+    found = packed_forward(of, ids[None], positions[None], bounds)
+    (found * towards).sum().backward()
+    assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    for each, slope in zip(of.parameters(), slopes, strict=True):
+        if slope is not None:
+            assert each.grad is not None
+            assert torch.allclose(each.grad, slope, rtol=1e-3, atol=1e-3 * float(slope.abs().max()))
+
+
+def test_the_same_bits_every_time() -> None:
+    ids, positions, bounds = pack()
+
+    def once() -> list[Tensor]:
+        of = model(MODELS["qwen3"])
+        attach(of)
+        found = packed_forward(of, ids[None], positions[None], bounds)
+        found.square().sum().backward()
+        return [found.detach(), *(each.grad for each in of.parameters() if each.grad is not None)]
+
+    assert all(torch.equal(a, b) for a, b in zip(once(), once(), strict=True))
+
+
+def test_an_attached_model_still_generates() -> None:
+    of = model(MODELS["qwen2"])
+    prompts = torch.tensor([[0, 0, 5, 9], [3, 4, 8, 7]])
+    mask = (torch.arange(4) >= torch.tensor([[2], [0]])).long()
+    options = {"attention_mask": mask, "max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+    wanted = of.generate(prompts, **options)
+    attach(of)
+    assert of.config._attn_implementation == NAME
+    assert torch.equal(of.generate(prompts, **options), wanted)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            transformers.Qwen3NextConfig(**SIZES, head_dim=8),
+            "other states for packed rows",
+        ),
+        (
+            transformers.Llama4TextConfig(**SIZES, head_dim=8, attention_chunk_size=4),
+            "in chunks",
+        ),
+    ],
+    ids=["linear attention", "chunked attention"],
+)
+def test_models_that_packing_would_change_are_refused(
+    config: transformers.PretrainedConfig, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        attach(model(config))
+
+
+def test_capped_scores_are_refused() -> None:
+    torch.manual_seed(0)
+    of = transformers.AutoModelForCausalLM.from_config(
+        transformers.Gemma2Config(**SIZES, head_dim=8), attn_implementation="eager"
+    )
+    with pytest.raises(UserError, match=r"caps, biases or sinks|another attention"):
+        attach(of)
+
+
+def test_little_is_padded() -> None:
+    lengths = [3, 100, 97, 80, 76, 2, 50]
+    bounds = torch.tensor([0, *lengths]).cumsum(0)
+    packing = Packing.of(bounds, padded=True)
+    slots = sum(group.index.numel() for group in packing.groups)
+    assert slots <= sum(lengths) / 0.75
+    assert sorted(packing.back.tolist()) == sorted(set(packing.back.tolist()))
+    laid = torch.cat([group.index.flatten() for group in packing.groups])
+    assert torch.equal(laid[packing.back], torch.arange(sum(lengths)))
+
+
+@pytest.mark.parametrize("bounds", [[0], [0, 3, 3], [0, 4, 2]])
+def test_bounds_must_rise(bounds: list[int]) -> None:
+    with pytest.raises(ValueError, match="must rise"):
+        Packing.of(torch.tensor(bounds), padded=True)
