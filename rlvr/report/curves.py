@@ -16,6 +16,7 @@ from typing import Any
 
 from rlvr.report.read import Metrics, Row, interval, number
 from rlvr.report.responses import Ended
+from rlvr.report.wording import marked
 from rlvr.types import Status
 
 POINTS = 600
@@ -165,7 +166,10 @@ def _panel(
     if not series:
         found.missing.append(title)
         return
-    found.panels.append({"title": title, "unit": unit, "note": note, "series": series, **more})
+    series = [{**each, "name": marked(each["name"])} for each in series]
+    found.panels.append(
+        {"title": marked(title), "unit": unit, "note": note, "series": series, **more}
+    )
 
 
 def _accuracy(
@@ -278,7 +282,7 @@ def _extras(
             found.constant[key] = values[0]
         elif shown < EXTRAS and (series := _series(key, values, stretches)):
             group = key.partition("_")[0] if "_" in key else "other"
-            _panel(found, key, "plain", "", [series], group=group)
+            _panel(found, key, "plain", "", [series], group=marked(group))
             shown += 1
 
 

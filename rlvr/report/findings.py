@@ -40,7 +40,8 @@ def _unfinished(metrics: Metrics, settings: list[Setting]) -> Iterator[str]:
 def _broken(metrics: Metrics, responses: Responses) -> Iterator[str]:
     broken = int(total(metrics, "broken_verdicts") or responses.broken.total())
     if broken:
-        said = f" Most often: {responses.broken.most_common(1)[0][0]}" if responses.broken else ""
+        detail = responses.broken.most_common(1)[0][0][:160] if responses.broken else ""
+        said = f" Most often: {detail}" if detail else ""
         share = (
             f" ({wording.percent(broken / responses.total, 2)} of responses)"
             if responses.total
@@ -126,7 +127,7 @@ def _gradients(metrics: Metrics) -> Iterator[str]:
     usual = statistics.median(norm for norm, _ in known)
     spikes = [step for norm, step in known if usual > 0 and norm > 20 * usual]
     if spikes:
-        where = ", ".join(map(str, spikes[:5])) + (", ..." if len(spikes) > 5 else "")
+        where = ", ".join(map(str, spikes[:5])) + (" and others" if len(spikes) > 5 else "")
         steps = wording.plural(len(spikes), "step")
         yield f"The gradient norm rose above 20 times its median in {steps}: {where}."
 

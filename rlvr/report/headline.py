@@ -19,11 +19,12 @@ class Tile:
     label: str
     value: str
     note: str = ""
+    wide: bool = False
 
 
 def tiles(metrics: Metrics, settings: list[Setting]) -> list[Tile]:
     """Held-out accuracy of every task first, then steps, time and tokens."""
-    found = [tile for task in metrics.tasks() for tile in _accuracy(metrics.of(*task), *task)]
+    found = [tile for task in metrics.tasks() if (tile := _accuracy(metrics.of(*task), *task))]
     if not metrics.steps:
         return found
     last = metrics.steps[-1]
@@ -80,20 +81,20 @@ def _first(metrics: Metrics) -> str:
     return f"{wording.plain(number(first.get('reward_mean')))} at step {first['step']}"
 
 
-def _accuracy(evals: list[Row], task: str, split: str) -> list[Tile]:
+def _accuracy(evals: list[Row], task: str, split: str) -> Tile | None:
+    """From the first to the last evaluation, greedy and the best below."""
     first, last, top = evals[0], evals[-1], best(evals)
     if top is None:
-        return []
-    greedy = number(last.get("accuracy_greedy"))
-    remarks = [f"greedy {wording.percent(greedy)}"] if greedy is not None else []
+        return None
+    ends = [first] if first is last else [first, last]
+    greedy = [number(row.get("accuracy_greedy")) for row in ends]
+    remarks = ["step " + " \u2192 ".join(str(row["step"]) for row in ends)]
+    if any(value is not None for value in greedy):
+        remarks.append("greedy " + " \u2192 ".join(map(wording.percent, greedy)))
     if top["step"] != last["step"]:
         remarks.append(f"best {wording.percent(top['accuracy'])} at step {top['step']}")
-    found = [Tile(f"{task} {split}, step {last['step']}", with_error(last), ", ".join(remarks))]
-    if first is not last:
-        greedy = number(first.get("accuracy_greedy"))
-        note = f"greedy {wording.percent(greedy)}" if greedy is not None else ""
-        found.insert(0, Tile(f"{task} {split}, step {first['step']}", with_error(first), note))
-    return found
+    label = f"Held-out accuracy: {task}, {split}"
+    return Tile(label, " \u2192 ".join(map(with_error, ends)), "; ".join(remarks), wide=True)
 
 
 def with_error(row: Row) -> str:

@@ -24,7 +24,7 @@ from rlvr.report.headline import Tile, tiles
 from rlvr.report.origins import Setting
 from rlvr.report.read import Row, interval, number
 from rlvr.report.responses import survey
-from rlvr.report.wording import count, duration, percent, plain
+from rlvr.report.wording import count, duration, marked, percent, plain
 
 RESPONSES = 2000  # embedded at most
 
@@ -40,7 +40,7 @@ def write_report(folder: Path, responses: int = RESPONSES) -> Path:
     path, aside = folder / "report.html", folder / ".report.html"
     page = render(folder, responses)
     try:
-        aside.write_bytes(page.encode("utf-8", "replace"))
+        aside.write_bytes(page.encode("utf-8"))
         aside.replace(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
@@ -63,11 +63,11 @@ def render(folder: Path, responses: int = RESPONSES) -> str:
     slots = {
         "policy": _policy(style, charts, browser),
         "style": style,
-        "title": html.escape(folder.resolve().name),
-        "folder": html.escape(str(folder)),
+        "title": escaped(folder.resolve().name),
+        "folder": escaped(str(folder)),
         "tiles": "".join(map(_tile, tiles(metrics, settings))) or "<p>No step has ended yet.</p>",
         "findings": _list(findings(metrics, surveyed, settings)),
-        "unseen": html.escape(_unseen(drawn.missing, drawn.constant)),
+        "unseen": escaped(_unseen(drawn.missing, drawn.constant)),
         "settings": _settings(settings),
         "evaluations": _evaluations(metrics.evals),
         "data": embedded(data),
@@ -75,6 +75,11 @@ def render(folder: Path, responses: int = RESPONSES) -> str:
         "browser": browser,
     }
     return _SLOT.sub(lambda slot: slots[slot[1]], _fragment("page"))
+
+
+def escaped(text: str) -> str:
+    """Text for HTML, attributes too; what is invisible or turns the writing around as its number."""
+    return html.escape(marked(text))
 
 
 def embedded(data: object) -> str:
@@ -100,15 +105,15 @@ def _hash(fragment: str) -> str:
 
 
 def _tile(tile: Tile) -> str:
-    label, value, note = (html.escape(text) for text in (tile.label, tile.value, tile.note))
+    label, value, note = (escaped(text) for text in (tile.label, tile.value, tile.note))
     inside = f'<h3>{label}</h3><p class="value">{value}</p><p class="note">{note}</p>'
-    return f'<div class="tile">{inside}</div>'
+    return f'<div class="tile{" wide" if tile.wide else ""}">{inside}</div>'
 
 
 def _list(sentences: list[str]) -> str:
     if not sentences:
         return '<p class="fine">Nothing suspicious was found in the numbers.</p>'
-    lines = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+    lines = "".join(f"<li>{escaped(sentence)}</li>" for sentence in sentences)
     return f'<ul class="warnings">{lines}</ul>'
 
 
@@ -143,10 +148,10 @@ def _evaluations(evals: list[Row]) -> str:
 
 def _table(head: list[str], lines: list[tuple[str, list[str]]]) -> str:
     """`lines`: (class, cells), both plain text."""
-    heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    heads = "".join(f"<th>{escaped(cell)}</th>" for cell in head)
     rows = "".join(
-        f'<tr class="{html.escape(kind)}">'
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        f'<tr class="{escaped(kind)}">'
+        + "".join(f"<td>{escaped(cell)}</td>" for cell in cells)
         + "</tr>"
         for kind, cells in lines
     )

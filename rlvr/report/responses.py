@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from rlvr.report.read import Row, number
+from rlvr.report.wording import marked
 from rlvr.types import Status
 
 STEPS = 48  # at most twice as many steps are held while reading
@@ -136,17 +137,24 @@ class _Sample:
         self._seen += 1
 
     def chosen(self, limit: int) -> list[Row]:
-        """At most `limit` responses: round by round the next group of every step, newest first."""
+        """At most `limit` responses: rare endings, then round by round the next group of every step.
+
+        Within a round the newest step comes first and the oldest second; however early the limit
+        ends a round, its steps lie evenly over the run.
+        """
+        unique = {step[0]["step"]: step for step in (*self._spread, *self._newest) if step}
+        steps = [unique[number] for number in sorted(unique, reverse=True)]
+        turns = {index: turn for turn, index in enumerate(_evenly(len(steps)))}
         rounds = [
-            (place, group)
-            for step in (*self._newest, *self._spread)
+            (place, turns[index], group)
+            for index, step in enumerate(steps)
             for place, group in enumerate(step)
         ]
-        rounds += [(1, group) for group in self._troubled]
-        rounds.sort(key=lambda each: (each[0], -each[1]["step"]))
+        rounds += [(-1, 0, group) for group in reversed(self._troubled)]
+        rounds.sort(key=lambda each: each[:2])
         taken: dict[int, Row] = {}
         responses = characters = 0
-        for _, group in rounds:
+        for *_, group in rounds:
             size, length = len(group["responses"]), group["length"]
             fits = responses + size <= limit and characters + length <= CHARACTERS
             if id(group) in taken or (taken and not fits):
@@ -155,6 +163,13 @@ class _Sample:
             responses, characters = responses + size, characters + length
         newest_first = sorted(taken.values(), key=lambda group: -group["step"])
         return [{key: each[key] for key in SHOWN} for each in newest_first]
+
+
+def _evenly(count: int) -> list[int]:
+    """0 to count - 1, both ends first, then halving the gaps (van der Corput)."""
+    bits = max(count - 1, 1).bit_length()
+    halving = sorted(range(count), key=lambda index: int(f"{index:0{bits}b}"[::-1], 2))
+    return list(dict.fromkeys([*halving[:1], *range(count)[-1:], *halving]))
 
 
 def _trim(group: Row) -> None:
@@ -214,5 +229,6 @@ def _text(value: object) -> str:
 
 
 def _short(value: object, most: int) -> str:
+    """A name or a remark."""
     text = "" if value is None else str(value)
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return marked(text if len(text) <= most else text[: most - 3] + "...")

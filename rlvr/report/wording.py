@@ -1,6 +1,13 @@
-"""Numbers as a reader wants them."""
+"""Numbers and names as a reader wants them."""
 
 from __future__ import annotations
+
+import re
+
+# control characters, zero-width ones, bidirectional overrides, lone surrogates; not tab and newline
+_ODD = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -36,3 +43,8 @@ def plain(number: float | None) -> str:
 
 def plural(number: int, word: str) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def marked(text: str) -> str:
+    """Characters that are invisible, or turn the writing around, as their number: \u27e8202E\u27e9."""
+    return _ODD.sub(lambda odd: f"\u27e8{ord(odd[0]):04X}\u27e9", text)
