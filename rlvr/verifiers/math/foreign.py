@@ -24,6 +24,11 @@ _TOWER = re.compile(r"\^\s*\{?[^{}^]{0,20}\^")
 _LONG_NUMBER = re.compile(rf"\d{{{MAX_DIGITS + 1},}}")
 _LARGE_POWER = re.compile(r"\^\s*\{?\s*-?\d{4,}|\d{4,}\s*!|!\s*[!)]")
 _WORDS = re.compile(r"(?<!\\)\b[A-Za-z]{3,}\b")
+# what our grammar leaves to math-verify; anything else it cannot read is no formula
+_BEYOND = re.compile(
+    r"\\(?:int|iint|oint|sum|prod|lim|equiv|pmod|bmod|mod|ldots|cdots|partial|nabla|cap|subset|subseteq|notin"
+    r"|forall|exists|det|Re|Im|arg)(?![A-Za-z])|\\begin\{cases\}"
+)
 _COSTLY = (r"\int", r"\sum", r"\prod", r"\lim", r"\oint", r"\iint")
 
 
@@ -64,6 +69,13 @@ def parsed(text: str) -> tuple[Any, ...]:
     if not found or isinstance(found[0], str):
         raise Unreadable("no formula")
     return tuple(found)
+
+
+def check(reference: str) -> None:
+    """Raises Unreadable or TooBig unless the reference is a formula that is math-verify's to read."""
+    if not _BEYOND.search(reference):
+        raise Unreadable("no answer in our grammar, nor a formula beyond it")
+    parsed(reference)
 
 
 def same(gold: str, said: str) -> bool:

@@ -134,7 +134,7 @@ def _gold(reference: str) -> Gold:
     except TooBig:
         raise
     except Unreadable:
-        foreign.parsed(text)
+        foreign.check(text)
         return Gold(text, None)
     if isinstance(node, EXPRESSION) and not defined(node):
         raise Unreadable("it has no value")
