@@ -138,7 +138,7 @@ def metrics(folder: Path) -> Metrics:
         step = number(row.get("step"))
         if step is None:
             continue
-        kind = row.get("kind", "step")
+        kind = row.get("kind") or "step"
         if kind == "step":
             steps[int(step)] = {**row, "step": int(step)}
         elif kind == "eval":

@@ -102,11 +102,10 @@ def _groups(step: int, responses: list[Row]) -> Iterator[Row]:
 
 
 def _telling(members: list[Row], rare: bool) -> float:
-    """More for groups that teach or warn: rare endings, rewards that differ, large advantages."""
+    """More for groups that warn or teach: rare endings, rewards that differ."""
     rewards = [reward for row in members if (reward := number(row.get("reward"))) is not None]
     spread = max(rewards) - min(rewards) if rewards else 0.0
-    largest = max((abs(number(row.get("advantage")) or 0.0) for row in members), default=0.0)
-    return 4.0 * rare + 2.0 * (spread > 0) + largest / (1.0 + largest)
+    return 2.0 * rare + (spread > 0)
 
 
 class _Sample:
