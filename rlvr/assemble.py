@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from rlvr import config, settings
+from rlvr import config, registry, settings
 from rlvr.advantage.compose import PRESETS, compose, constants
 from rlvr.curriculum import Curriculum
 from rlvr.errors import UserError, unknown
@@ -20,6 +20,7 @@ from rlvr.policy import Policy
 from rlvr.run import RunDirectory
 from rlvr.samplers.sampler import Limits
 from rlvr.verifiers.pool import Pool
+from rlvr.verifiers.shadow import Shadow
 from rlvr.verifiers.spec import Spec
 
 
@@ -54,7 +55,10 @@ def resolve(recipe: config.Tree, flags: config.Tree, preset: str | None = None) 
     limit = first.stages["sampler"].settings["max_tokens"].value
     derived = config.merged(derived, constants(names, limit))
     resolved = attempt()
-    _tracker(settings.sections(resolved)["tracker"].name)
+    sections = settings.sections(resolved)
+    _tracker(sections["tracker"].name)
+    if sections["shadow"].name != "none":
+        registry.load("verifier", sections["shadow"].name)
     sampler = settings.build(resolved)["sampler"]
     if isinstance(sampler, Limits):
         sampler.refuse_truncated()
@@ -72,12 +76,16 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
     directory = RunDirectory(folder, resume=resume)
     directory.write_config(resolved.to_toml())
     verifier = resolved.stages["verifier"]
-    with Pool(
-        Spec(verifier.plugin.spec, verifier.values()),
-        workers=run.workers,
-        max_broken=run.max_broken,
-        quarantine=folder / "quarantine",
-    ) as pool:
+    with (
+        shadowing(sections["shadow"], folder) as shadow,
+        Pool(
+            Spec(verifier.plugin.spec, verifier.values()),
+            workers=run.workers,
+            max_broken=run.max_broken,
+            quarantine=folder / "quarantine.jsonl",
+            observe=shadow,
+        ) as pool,
+    ):
         policy = Policy(sections["model"], sections["optimizer"], run.steps)
         if stages["kl"].needs_reference:
             policy.keep_reference()
@@ -94,6 +102,7 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
             policy=policy,
             engine=engine,
             pool=pool,
+            shadow=shadow,
             learner=Learner(
                 policy=policy,
                 rule=stages["clip"],
@@ -118,6 +127,18 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
             yield built
         finally:
             engine.close()
+
+
+@contextmanager
+def shadowing(section: settings.Shadow, folder: Path) -> Iterator[Shadow | None]:
+    """The second opinion, where one is asked for."""
+    if section.name == "none":
+        yield None
+        return
+    second = registry.load("verifier", section.name)
+    record = folder / "disagreements.jsonl"
+    with Shadow(Spec(second.spec), share=section.share, record=record) as shadow:
+        yield shadow
 
 
 def consequences(resolved: config.Resolved) -> str:

@@ -1,7 +1,7 @@
 """Settings: defaults, then a TOML recipe, then flags. Every value knows where it came from.
 
 A *section* is a frozen dataclass of plain settings (`--checkpoint.every 5`); the section "" holds the top-level ones
-(`--steps 60`). A *stage* is a plug-in chosen by name, its fields are its settings (`--advantage bnpo --advantage.eps 0`).
+(`--steps 60`). A *stage* is a plug-in chosen by name with its settings (`--advantage bnpo --advantage.eps 0`).
 pydantic converts and checks single values; this file only merges, remembers origins and words the errors.
 """
 

@@ -24,8 +24,9 @@ from rlvr.policy import Policy
 from rlvr.run import RunDirectory
 from rlvr.samplers.sampler import Engine
 from rlvr.settings import Checkpoint, Eval, Run
-from rlvr.types import Group, Problem, Request, Rollout
+from rlvr.types import Group, Problem, Request
 from rlvr.verifiers.pool import Pool
+from rlvr.verifiers.shadow import Shadow
 
 # problems in a row whose prompts leave no room for an answer, before that is the user's mistake
 TOO_LONG = 1000
@@ -46,6 +47,7 @@ class Job:
     policy: Policy
     engine: Engine
     pool: Pool
+    shadow: Shadow | None
     learner: Learner
     budget: Any
     filter: Any
@@ -180,53 +182,6 @@ class Job:
         """One line for the end of a run."""
         return f"{self.step} steps, best held-out accuracy {self.best_text()}"
 
-    def metrics(
-        self,
-        groups: Sequence[Group],
-        keep: Tensor,
-        weights: Weights,
-        learned: Learned,
-        clock: Clock,
-    ) -> dict[str, Any]:
-        rollouts: list[Rollout] = [rollout for group in groups for rollout in group.rollouts]
-        scores = Scores.of(groups)
-        judged = max(int(scores.valid.sum()), 1)
-        sampled = sum(rollout.length for rollout in rollouts)
-        surprise = -sum(float(rollout.logprobs.sum()) for rollout in rollouts)
-        informative = scores.group[scores.informative].unique()
-        return {
-            "kind": "step",
-            "step": self.step,
-            "reward_mean": float(scores.reward.sum()) / judged,
-            "correct_rate": float((scores.correct & scores.valid).sum()) / judged,
-            "informative_groups": len(informative) / max(len(groups), 1),
-            "filtered_groups": int((~keep).sum()),
-            "entropy": surprise / max(sampled, 1),
-            "kl": learned.kl,
-            "clip_fraction": learned.clipped if learned.optimizer_steps else None,
-            "grad_norm": learned.grad_norm,
-            "sampler_gap": learned.gap,
-            "response_tokens_mean": sampled / max(len(rollouts), 1),
-            "truncated_rate": sum(r.truncated for r in rollouts) / max(len(rollouts), 1),
-            "broken_verdicts": len(rollouts) - int(scores.valid.sum()),
-            "responses": len(rollouts),
-            "responses_trained": learned.responses,
-            "tokens_trained": learned.tokens,
-            "tokens_sampled": sampled,
-            "optimizer_steps": learned.optimizer_steps,
-            "policy_version": self.step,
-            "learning_rate": learned.learning_rate,
-            **_flat("advantage", weights.report.get("advantage", {})),
-            **_flat("select", weights.report.get("select", {})),
-            **_flat("clip", learned.clip),
-            **_flat("budget", getattr(self.budget, "report", dict)()),
-            "seconds": clock.total,
-            **{
-                f"seconds_{name}": clock.seconds[name]
-                for name in ("sample", "verify", "learn", "sync")
-            },
-        }
-
     # saving
 
     def saves(self, step: int) -> bool:
@@ -306,7 +261,3 @@ def seed(*words: object) -> int:
     """A seed of 63 bits for a purpose: the same words give the same seed on every machine."""
     digest = hashlib.sha256(":".join(map(str, words)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def _flat(prefix: str, report: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{prefix}_{key}": value for key, value in report.items()}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from rlvr.clock import Clock
 from rlvr.errors import SafetyStop
 from rlvr.job import Job
+from rlvr.metrics import of_step
 
 
 def train(job: Job, on_step: Callable[[dict[str, object]], None]) -> int:
@@ -40,7 +41,7 @@ def train(job: Job, on_step: Callable[[dict[str, object]], None]) -> int:
                 for g in groups
             ],
         )
-        metrics = job.metrics(groups, keep, weights, learned, clock)
+        metrics = of_step(job, groups, keep, weights, learned, clock)
         job.run.record(metrics)
         job.run.record_rollouts(step, groups, weights.advantage, weights.kept, entropy)
         on_step(metrics)

@@ -77,6 +77,18 @@ class Tracker:
     name: str = "none"
 
 
+@dataclass(frozen=True)
+class Shadow:
+    """A second verifier on a share of the responses, off the critical path; it changes no verdict."""
+
+    name: str = "none"
+    share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError("share goes from 0 to 1")
+
+
 SECTIONS: dict[str, type[Any]] = {
     "": Run,
     "model": Model,
@@ -84,6 +96,7 @@ SECTIONS: dict[str, type[Any]] = {
     "eval": Eval,
     "checkpoint": Checkpoint,
     "tracker": Tracker,
+    "shadow": Shadow,
 }
 
 STAGES: dict[str, str] = {

@@ -59,7 +59,9 @@ def run(argv: Sequence[str]) -> int:
         command, bound, ignored = app().parse_args(own, exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
         error.verbose = False
-        raise UserError(f"{' '.join(str(error).split()).rstrip('.')} (see rlvr {argv[0]} --help)") from None
+        raise UserError(
+            f"{' '.join(str(error).split()).rstrip('.')} (see rlvr {argv[0]} --help)"
+        ) from None
     if "flags" in ignored:
         bound.arguments["flags"] = tuple(flags)
     return command(*bound.args, **bound.kwargs) or 0
