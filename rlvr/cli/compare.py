@@ -51,7 +51,7 @@ def _page(sides: Sequence[Side], comparisons: Sequence[Comparison]) -> Iterator[
         yield from _verdict(each, len(comparisons))
     if not comparisons:
         yield ""
-        yield "No evaluation of the same task and split is on both sides: nothing to decide."
+        yield "not distinguishable: no two of them have an evaluation of the same task and split"
     yield ""
     yield from _ends(sides)
     if comparisons:

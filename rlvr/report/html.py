@@ -43,6 +43,7 @@ def write_report(folder: Path, responses: int = RESPONSES) -> Path:
         aside.write_bytes(page.encode("utf-8"))
         aside.replace(path)
     except OSError as error:
+        aside.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     return path
 

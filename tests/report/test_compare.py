@@ -106,7 +106,7 @@ def test_nothing_in_common(make_run: MakeRun, capsys: Capture) -> None:
     a, b = run(make_run, "a", [0.5] * 5), run(make_run, "b", [0.5] * 5, task="gsm8k")
     assert compared(capsys, a, b)["comparisons"] == []
     assert main(["compare", str(a), str(b)]) == 0
-    assert "nothing to decide" in capsys.readouterr().out
+    assert "not distinguishable: no two of them" in capsys.readouterr().out
 
 
 def test_runs_without_evaluations_show_their_cost(make_run: MakeRun, capsys: Capture) -> None:
@@ -116,7 +116,7 @@ def test_runs_without_evaluations_show_their_cost(make_run: MakeRun, capsys: Cap
     assert [line.split() for line in out.splitlines() if line.startswith("tokens sampled")] == [
         ["tokens", "sampled", "1,000", "2,000"]
     ]
-    assert "nothing to decide" in out
+    assert "not distinguishable: no two of them" in out
 
 
 def test_evaluation_files(make_run: MakeRun, tmp_path: Path, capsys: Capture) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from rlvr.cli import main
+from rlvr.errors import UserError
 from rlvr.report.html import embedded, escaped, render, write_report
 
 from .conftest import MakeRun
@@ -177,6 +178,14 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+def test_a_page_that_cannot_be_written_is_the_users_mistake(folder: Path) -> None:
+    (folder / "report.html").mkdir()
+    before = sorted(folder.iterdir())
+    with pytest.raises(UserError, match=r"cannot write .*report\.html"):
+        write_report(folder)
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.skipif("RLVR_BROWSER" not in os.environ, reason="RLVR_BROWSER names no Chromium")
