@@ -36,7 +36,9 @@ def rows(path: Path, limit: int) -> list[dict[str, str]]:
 
 
 def bare(row: dict[str, str]) -> bool:
-    program = f"{row['prompt']}{row['canonical_solution']}\n{row['test']}\ncheck({row['entry_point']})\n"
+    program = (
+        f"{row['prompt']}{row['canonical_solution']}\n{row['test']}\ncheck({row['entry_point']})\n"
+    )
     done = subprocess.run(
         [sys.executable, "-I", "-c", program], capture_output=True, timeout=10, check=False
     )

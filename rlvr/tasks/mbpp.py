@@ -26,7 +26,9 @@ SPLITS = {
 class MBPP:
     """MBPP programs, from the hub or a local file with all 974; the paper's splits."""
 
-    path: Path | None = None  # a .jsonl file, or a folder with one; none: google-research-datasets/mbpp
+    path: Path | None = (
+        None  # a .jsonl file, or a folder with one; none: google-research-datasets/mbpp
+    )
     shown_tests: int = 1  # assertions in the question; they tell the function's name and arguments
     system: str = SYSTEM  # empty: no system prompt
 

@@ -87,9 +87,9 @@ class Code:
         if not found.blocks and not found.bare.strip():
             return Verdict(Status.UNPARSED, 0.0, "no program in the response")
         failure = ""
-        for _ in range(2):  # a server that died is replaced once
+        for fresh in (False, True):  # a server that died is replaced once
             try:
-                pair = servers.take(sandbox.best(self.min_isolation))
+                pair = servers.take(sandbox.best(self.min_isolation), fresh)
             except SandboxError as error:
                 return Verdict.broken(f"no sandbox: {error}")
             try:

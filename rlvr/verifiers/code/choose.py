@@ -154,15 +154,24 @@ def _after_prompt(prompt: str, source: str) -> str:
 
 
 def _completions(prompt: str, text: str) -> Iterator[str]:
-    """The prompt continued by the text as it is, by its body alone, and with the indentation that got lost."""
+    """The prompt continued by the text, with the indentation that got lost, and last by its body alone."""
     lines = text.strip("\n").split("\n")
-    indented = "\n".join("    " + line if line.strip() else line for line in lines)
     if not any(line.strip() for line in lines):
         return
-    for body in (text, "    " + text.lstrip(), indented):
-        for joint in ("", "\n"):
-            yield f"{prompt}{joint}{body}"
-            yield f"{prompt}{joint}{_body(body)}"
+    margin = min((_margin(line) for line in lines[1:] if line.strip()), default=4)
+    indented = "\n".join("    " + line if line.strip() else line for line in lines)
+    bodies = [text]
+    if not _margin(lines[0]):
+        first_only = "    " + text.lstrip()
+        bodies = [first_only, indented, text] if margin else [indented, first_only, text]
+    for change in (str, _body):
+        for body in bodies:
+            for joint in ("", "\n"):
+                yield f"{prompt}{joint}{change(body)}"
+
+
+def _margin(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _body(text: str) -> str:

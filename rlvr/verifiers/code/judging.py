@@ -50,7 +50,7 @@ def by_tests(
     judged = pair.run_tests(order, limits)
     report = judged.report
     if report is None:
-        if judged.ending.why or judged.asked:
+        if judged.state != "loaded":
             return _ended(judged.ending, limits)
         return Verdict.broken("the tests took longer than the limit, or died, by themselves")
     source = report["source"] or None

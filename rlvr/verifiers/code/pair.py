@@ -23,7 +23,9 @@ _COMMON = (
 )
 PROGRAM = Start("rlvr.verifiers.code.inside:enter", _COMMON)
 TESTS = Start("rlvr.verifiers.code.trusted:enter", _COMMON)
-TESTS_LIMITS = Limits(seconds=3600, memory_mb=1024, disk_mb=1)  # of a child that serves many verdicts
+TESTS_LIMITS = Limits(
+    seconds=3600, memory_mb=1024, disk_mb=1
+)  # of a child that serves many verdicts
 TESTS_SECONDS = 0.25  # after the program's limit, so that the program's end is what is reported
 
 
@@ -33,7 +35,7 @@ class Judged:
 
     report: dict[str, Any] | None
     ending: Ending
-    asked: bool  # the tests got as far as to question the program
+    state: str  # how far the tests got: "", "loaded" (the program runs), "asked" (they use it)
 
 
 class Pair:
@@ -70,22 +72,25 @@ class Pair:
                 self.programs.finish()
                 raise SandboxError(f"the tests cannot be started: {error}") from None
         until = time.monotonic() + limits.seconds + TESTS_SECONDS
-        report, asked = None, False
+        report, state, died = None, "", False
         try:
             frames.send(tester.fileno(), order)
             while _readable(tester, until):
                 report = frames.receive(tester.fileno())
-                asked = asked or bool(report and "asked" in report)
+                state = (report or {}).get("state", state)
+                died = report is None
                 if report is None or "status" in report:
                     break
-        except (OSError, frames.FrameError):  # the tests' child died; there is no report
-            report = None
+        except (OSError, frames.FrameError):
+            report, died = None, True
         finally:
             gone = bool(report) and report.get("status") == "lost"
             ending = self.programs.finish(stop=not gone)
             if not (report and report.get("reusable")):
                 self._drop_tester()
-        return Judged(report if report and "status" in report else None, ending, asked)
+        if died and state != "asked":
+            raise SandboxError("the process of the tests died")
+        return Judged(report if report and "status" in report else None, ending, state)
 
     def _ready_tester(self) -> socket.socket:
         """The channel of a child that waits for tests."""
@@ -120,10 +125,10 @@ _idle: list[Pair] = []
 _lock = threading.Lock()
 
 
-def take(mode: str) -> Pair:
+def take(mode: str, fresh: bool = False) -> Pair:
     """An idle pair of this process, or a new one. Raises SandboxError."""
     with _lock:
-        for pair in _idle:
+        for pair in () if fresh else _idle:
             if pair.mode == mode and pair.owner == os.getpid():
                 _idle.remove(pair)
                 return pair

@@ -27,7 +27,7 @@ class Unsendable(Exception):
 
 
 class Link:
-    """Asks the program. `first` is called once, before the first question."""
+    """Asks the program. `first` is called once, when a test first uses it."""
 
     def __init__(self, channel: int, first: Callable[[], None]) -> None:
         self._channel = channel
@@ -37,14 +37,20 @@ class Link:
         self.exceptions: dict[str, type[BaseException]] = {}  # the program's own, by name
         self.lost = False
         self.malformed = ""
-        self.touched = False  # a test used the program
         self.live = ""  # a live object that a test was given
 
-    def tell(self, message: object) -> Any:
-        """Send and wait for the answer. Raises Lost."""
+    @property
+    def touched(self) -> bool:
+        """A test used the program."""
+        return self._first is None
+
+    def touch(self) -> None:
         if self._first is not None:
             self._first()
             self._first = None
+
+    def tell(self, message: object) -> Any:
+        """Send and wait for the answer. Raises Lost."""
         try:
             frames.send(self._channel, message)
             while True:
@@ -63,7 +69,7 @@ class Link:
 
     def ask(self, **message: Any) -> dict[str, Any]:
         """Like `tell`; raises the error that the program raised."""
-        self.touched = True
+        self.touch()
         answer = self.tell(message)
         if "error" in answer and message["do"] != "next":
             raise self.error(answer["error"])
@@ -71,7 +77,7 @@ class Link:
 
     def call(self, number: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Call what the program holds under `number`."""
-        self.touched = True
+        self.touch()
         answer = self.tell(
             {
                 "do": "call",

@@ -17,6 +17,7 @@ import random
 import socket
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 from rlvr.verifiers.code import tally
@@ -48,13 +49,15 @@ def enter(descriptors: list[int], home: str) -> None:
             return
         order = frames.receive(job)
         random.seed(0)  # the same tests draw the same numbers
-        frames.send(job, judge(order, channels[0], lambda: frames.send(job, {"asked": True})))
+        frames.send(
+            job, judge(order, channels[0], lambda state: frames.send(job, {"state": state}))
+        )
         os.close(channels[0])
 
 
-def judge(order: dict[str, Any], channel: int, asked: Any) -> dict[str, Any]:
+def judge(order: dict[str, Any], channel: int, tell: Callable[[str], None]) -> dict[str, Any]:
     """Load the program, run the tests. `order`: blocks, bare, tests, prompt, entry_point, files, live."""
-    runner = Runner(order, Link(channel, asked))
+    runner = Runner(order, Link(channel, lambda: tell("asked")), lambda: tell("loaded"))
     try:
         runner.run()
         status, detail = "correct", ""
@@ -62,6 +65,8 @@ def judge(order: dict[str, Any], channel: int, asked: Any) -> dict[str, Any]:
         status, detail = ended.args
     except Lost:
         status, detail = "lost", ""
+    except (MemoryError, RecursionError):
+        status, detail = "timeout", "the results need more memory than the tests may have"
     link = runner.link
     if link.malformed:
         status, detail = "wrong", f"the program gave no plain data: {link.malformed}"
@@ -78,8 +83,9 @@ def judge(order: dict[str, Any], channel: int, asked: Any) -> dict[str, Any]:
 
 
 class Runner:
-    def __init__(self, order: dict[str, Any], link: Link) -> None:
+    def __init__(self, order: dict[str, Any], link: Link, loaded: Callable[[], None]) -> None:
         self.link = link
+        self._loaded = loaded
         self.source = ""
         self.harmless = False  # these tests leave nothing behind in this process
         self.tally = tally.Tally(counting=order["fraction"])
@@ -108,6 +114,7 @@ class Runner:
         found = self._load(names, names_wanted(names, self._entry, known))
         if self._order["live"]:
             return
+        self._loaded()
         self._provide(found, known)
         code = compile(tally.instrument(tree, self.tally), "<tests>", "exec", dont_inherit=True)
         main = types.ModuleType("__main__")
@@ -198,7 +205,7 @@ class Runner:
             case {"value": node}:
                 value = link.decode(node)
                 if not isinstance(value, Function):
-                    link.touched = True
+                    link.touch()
                 else:
                     value.__dict__["__name__"] = name
                 return value

@@ -23,7 +23,9 @@ from rlvr.verifiers.sandbox import kernel, limits, probe
 from rlvr.verifiers.sandbox.limits import MEGABYTE, Limits
 from rlvr.verifiers.sandbox.walls import NAMESPACES, Walls
 
-ORPHAN = 1.0  # seconds after which the end of the caller is noticed though its children hold the channel
+ORPHAN = (
+    1.0  # seconds after which the end of the caller is noticed though its children hold the channel
+)
 WATCH = 0.02  # seconds between two looks at memory
 PACKET = 65536
 
