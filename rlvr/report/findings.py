@@ -76,6 +76,19 @@ def _equal_rewards(metrics: Metrics) -> Iterator[str]:
         )
 
 
+def _falling(metrics: Metrics) -> Iterator[str]:
+    values = metrics.numbers("correct_rate")
+    width = tenth(len(values))
+    windows = [mean(values[at : at + width]) for at in range(0, len(values) - width + 1)]
+    peak, last = max((each for each in windows if each is not None), default=0.0), late(values)
+    if len(values) >= 10 and last is not None and last < 0.6 * peak - 0.02:
+        yield (
+            f"The share of right responses in training fell from {wording.percent(peak)} to "
+            f"{wording.percent(last)}: the policy got worse, or the problems harder. A lower learning rate, fewer "
+            "optimiser steps a batch or a KL term would hold it."
+        )
+
+
 def _entropy(metrics: Metrics) -> Iterator[str]:
     values = metrics.numbers("entropy")
     first, last = early(values), late(values)
@@ -155,6 +168,7 @@ def _truncated(metrics: Metrics, responses: Responses) -> Iterator[str]:
 
 
 CHECKS: Sequence[Callable[[Metrics], Iterator[str]]] = (
+    _falling,
     _equal_rewards,
     _entropy,
     _held_out,

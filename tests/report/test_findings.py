@@ -37,6 +37,7 @@ def test_a_healthy_run_has_none() -> None:
     [
         (run(broken_verdicts=lambda n: 3 * (n == 4)), "3 verdicts broken"),
         (run(informative_groups=lambda n: 0.5 * (n < 10)), "in the last 11 steps, with 40%"),
+        (run(correct_rate=lambda n: 0.5 - 0.02 * n), "fell from 47.0% to 11.0%"),
         (run(informative_groups=0.1), "Only 10% of the groups"),
         (run(entropy=lambda n: 1.0 / n**2), "Entropy collapsed from 0.625 to 0.00"),
         (run(clip_fraction=0.5), "50% of the trained tokens were clipped"),
