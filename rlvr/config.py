@@ -58,10 +58,11 @@ class Stage:
 
     def build(self, **derived: Any) -> Any:
         """The plug-in itself; `derived` fills settings that come from the rest of the run."""
-        if not dataclasses.is_dataclass(self.plugin.target):
-            return self.plugin.target
+        target = self.plugin.target
+        if not isinstance(target, type):
+            return target
         try:
-            return self.plugin.target(**{**self.values(), **derived})
+            return target(**{**self.values(), **derived})
         except ValueError as error:
             raise UserError(f"{self.name}: {error}") from error
 
@@ -247,6 +248,7 @@ def settings(kind: Any, given: Mapping[str, tuple[str, Any]], prefix: str) -> di
 
 def convert(raw: Any, hint: Any, path: str) -> Any:
     """One value from a flag or a recipe as the type its field declares. `1,2` is a sequence; `none` is None."""
+    kind: Any = hint
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if isinstance(raw, str):
         if type(None) in options and raw.lower() == "none":
@@ -254,7 +256,7 @@ def convert(raw: Any, hint: Any, path: str) -> Any:
         if any(typing.get_origin(option) in (tuple, list) for option in options):
             raw = [part for part in raw.split(",") if part]
     try:
-        return pydantic.TypeAdapter(hint).validate_python(raw)
+        return pydantic.TypeAdapter[Any](kind).validate_python(raw)
     except pydantic.ValidationError as error:
         reason = error.errors()[0]["msg"]
         raise UserError(f"--{path} {raw!r}: {reason[0].lower()}{reason[1:]}") from None

@@ -205,8 +205,10 @@ class Job:
         }
 
     def save(self) -> None:
-        """checkpoints/step-N of the last step that is done."""
+        """checkpoints/step-N of the last step that is done; at the end also the merged model."""
         self._write(self.state())
+        if self.checkpoint.merged and self.step == self.settings.steps:
+            self.policy.export(self.run.folder / "merged")
 
     def abandon(self, boundary: Mapping[str, Any]) -> None:
         """Save the state as it was before a step that could not be finished."""

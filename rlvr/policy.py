@@ -118,7 +118,7 @@ class Policy:
         parameters = [each for each in self.model.parameters() if each.requires_grad]
         self.parameters = sum(each.numel() for each in self.model.parameters())
         self.updates = 0  # optimiser steps so far
-        self.frozen: nn.Module | None = None  # the reference, once one is asked for
+        self.frozen: Any = None  # the reference, once one is asked for
         self.peak = optimizer.lr if optimizer.lr is not None else self._default_rate()
         self.optimizer = torch.optim.AdamW(
             parameters,
@@ -128,13 +128,13 @@ class Policy:
             weight_decay=optimizer.weight_decay,
         )
 
-    def _load_model(self) -> nn.Module:
+    def _load_model(self) -> Any:
         from transformers import AutoModelForCausalLM
 
         # a full fine-tune keeps fp32 master weights: bf16 ones would swallow steps of 1e-6
         frozen = self.settings.lora_rank > 0
         try:
-            model = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 self.settings.path,
                 dtype=self.dtype if frozen else torch.float32,
                 trust_remote_code=self.settings.trust_remote_code,
@@ -142,20 +142,20 @@ class Policy:
             )
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"--model {self.settings.name}: {_first_line(error)}") from None
-        self.base = model
+        self.base: Any = model  # the transformers model itself, inside a LoRA wrapper or not
         if self.settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         if frozen:
             model = self._with_lora(model)
         return model.to(self.device).train()
 
-    def _with_lora(self, model: nn.Module) -> nn.Module:
+    def _with_lora(self, model: Any) -> Any:
         from peft import LoraConfig, get_peft_model
 
         targets = self.settings.lora_targets
         try:
             return get_peft_model(
-                model,  # pyright: ignore[reportArgumentType]
+                model,
                 LoraConfig(
                     r=self.settings.lora_rank,
                     lora_alpha=self.settings.lora_alpha,  # pyright: ignore[reportArgumentType]
@@ -184,7 +184,7 @@ class Policy:
 
     @property
     def head(self) -> Head:
-        layer = self.base.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+        layer = self.base.get_output_embeddings()
         softcap = getattr(self.base.config, "final_logit_softcapping", None)
         return Head(weight=layer.weight, bias=getattr(layer, "bias", None), softcap=softcap)
 
@@ -211,7 +211,7 @@ class Policy:
     def reference(self) -> Iterator[None]:
         """Inside, the policy scores with the reference's weights."""
         if self.settings.lora_rank:
-            with self.model.disable_adapter():  # pyright: ignore[reportCallIssue]
+            with self.model.disable_adapter():
                 yield
             return
         trained, self.base = self.base, self.frozen
@@ -242,7 +242,7 @@ class Policy:
         """Names and tensors as a checkpoint in Hub format has them, LoRA merged in."""
         merged = self.settings.lora_rank > 0
         if merged:
-            self.model.merge_adapter()  # pyright: ignore[reportCallIssue]
+            self.model.merge_adapter()
         try:
             for name, tensor in self.base.state_dict().items():
                 if (
@@ -252,19 +252,17 @@ class Policy:
                     yield name.replace(".base_layer", ""), held.clone() if merged else held
         finally:
             if merged:
-                self.model.unmerge_adapter()  # pyright: ignore[reportCallIssue]
+                self.model.unmerge_adapter()
 
     def save(self, folder: Path) -> None:
         """Weights (the adapter alone with LoRA), tokenizer and generation config in Hub format."""
-        self.model.save_pretrained(folder, safe_serialization=True)  # pyright: ignore[reportCallIssue]
+        self.model.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
 
     def export(self, folder: Path) -> None:
         """A full model folder, LoRA merged in."""
         weights = {name: tensor.contiguous() for name, tensor in self.weights()}
-        self.base.save_pretrained(  # pyright: ignore[reportCallIssue]
-            folder, state_dict=weights, safe_serialization=True
-        )
+        self.base.save_pretrained(folder, state_dict=weights, safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
 
     def save_optimizer(self, path: Path) -> None:

@@ -32,7 +32,7 @@ library_name: transformers
 
 A Llama-shaped decoder of {parameters:,} parameters with a character tokenizer, made by
 `scripts/make_demo_model.py` in {steps} steps of {batch} generated arithmetic problems. {slips:.0%} of the worked
-steps it was shown contain a slip, so that it is often wrong on purpose: it is the starting point of `rlvr train`, not a calculator.
+steps it was shown contain a slip, so that it is often wrong on purpose: it is where `rlvr train` starts, not a calculator.
 
 Nothing but generated text went into it. It only knows the form `Q: Compute 3+4*2\\nA: `.
 """
@@ -152,7 +152,9 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--horizon", type=int, default=6000, help="steps the learning rate is planned for")
+    parser.add_argument(
+        "--horizon", type=int, default=6000, help="steps the learning rate is planned for"
+    )
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--slips", type=float, default=0.12)
     parser.add_argument("--lr", type=float, default=2e-3)

@@ -171,9 +171,8 @@ def test_a_checkpoint_is_a_model_folder(finished: Path, tmp_path: Path) -> None:
     assert "pass@1" in (folder / "README.md").read_text()
     output = tmp_path / "numbers.json"
     done = subprocess.run(
-        [sys.executable, "-m", "rlvr", "eval", "--model", str(folder), "--task", "arithmetic"]
-        + "--samples 2 --k 1,2 --limit 4 --output".split()
-        + [str(output)],
+        [sys.executable, "-m", "rlvr", "eval", "--model", str(folder), "--output", str(output)]
+        + "--task arithmetic --samples 2 --k 1,2 --limit 4".split(),
         capture_output=True,
         text=True,
         check=False,
@@ -199,5 +198,5 @@ def test_lora_is_saved_as_an_adapter_and_resumes(tmp_path: Path) -> None:
     assert (whole / "merged" / "model.safetensors").exists()
     shutil.copytree(whole, cut)
     shutil.rmtree(cut / "checkpoints" / "step-4")
-    train(cut, "--resume")
+    train(cut, "--steps", "4", *lora, "--resume")
     assert timeless(cut) == timeless(whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -41,13 +41,15 @@ class TransformersEngine:
     """Shares the trainer's weights, so that loading them is a change of version and nothing else."""
 
     def __init__(
-        self, settings: Transformers, model: nn.Module, tokenizer: PreTrainedTokenizerBase
+        self, settings: Transformers, model: Any, tokenizer: PreTrainedTokenizerBase
     ) -> None:
         self.settings = settings
         self.model = model
         self.tokenizer = tokenizer
         self.version = 0
-        ends = model.generation_config.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
+        pad: Any = tokenizer.pad_token_id
+        self.pad: int = 0 if pad is None else pad
+        ends = model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         self.ends = {end for end in [*ends, tokenizer.eos_token_id] if end is not None}
 
@@ -81,7 +83,7 @@ class TransformersEngine:
     ) -> Iterator[Rollout]:
         settings, device = self.settings, next(self.model.parameters()).device
         prompts = [request.prompt_ids for request in wave]
-        ids, mask = left_padded(prompts, self.tokenizer.pad_token_id or 0, device)
+        ids, mask = left_padded(prompts, self.pad, device)
         cache = RowCache(self.model.config.num_hidden_layers, ids.shape[1] + settings.max_tokens)
         logits = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
 
@@ -167,7 +169,7 @@ class TransformersEngine:
         stopped: list[bool],
     ) -> Iterator[Rollout]:
         cut = [row[:length] for row, length in zip(tokens, written, strict=True)]
-        texts = self.tokenizer.batch_decode(cut, skip_special_tokens=True)
+        texts = self.tokenizer.batch_decode([row.tolist() for row in cut], skip_special_tokens=True)
         index = 0
         for request in wave:
             for _ in range(request.responses):

@@ -37,9 +37,11 @@ def test_expressions_say_the_chain() -> None:
 
 
 def chain_of(solution: str) -> tuple[str, ...]:
-    return tuple(re.sub(r"^\d+(?=[-+*])|=.*", "", line) for line in solution.splitlines()[:-1]) + (
-        solution.split("+")[0].split("-")[0].split("*")[0],
-    )
+    """Start value and operations, from the worked lines."""
+    lines = solution.splitlines()[:-1]
+    start = re.match(r"\d+", lines[0])
+    assert start
+    return (start.group(), *(re.sub(r"^\d+|=.*", "", line) for line in lines))
 
 
 def test_no_chain_is_in_both_splits() -> None:
