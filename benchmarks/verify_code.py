@@ -2,9 +2,9 @@
 
     python benchmarks/verify_code.py [--data humaneval.jsonl] [--limit N] [--streams 1]
 
-Both judge HumanEval's canonical solutions by HumanEval's tests (without the file: generated sums). The bare process has
-no isolation at all: it runs prompt, solution and tests in one interpreter and its exit code is the verdict. The two take
-turns program by program, so that whatever else the machine does hits both alike.
+Both judge HumanEval's canonical solutions by HumanEval's tests (without the file: generated sums). The bare process
+has no isolation at all: it runs prompt, solution and tests in one interpreter and its exit code is the verdict. The two
+take turns program by program, so that whatever else the machine does hits both alike.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Program:
         home, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
         standard = isinstance(home, str) and home.split(".")[0] in sys.stdlib_module_names
         if standard and getattr(sys.modules.get(str(home)), str(name), None) is value:
-            return {"import": [home, name]}
+            return {"import": [home, name], "callable": self._keep(value)}
         if isinstance(value, type) and issubclass(value, BaseException):
             return {"exception": _builtin_base(value)}
         if isinstance(value, type):

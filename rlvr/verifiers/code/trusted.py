@@ -3,8 +3,8 @@
 A child process serves one verdict after the other as long as the tests are harmless ones (`harmless.py`), and a new one
 comes after any other tests.
 
-Not covered: tests that hand a result to `eval`, `exec`, `pickle` or a shell give the program a way in here; it is jailed
-here as well, but it could then decide its own verdict.
+Not covered: tests that hand a result to `eval`, `exec`, `pickle` or a shell give the program a way in here; it is
+jailed here as well, but it could then decide its own verdict.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from typing import Any
 
 from rlvr.verifiers.code import tally
 from rlvr.verifiers.code.choose import free
-from rlvr.verifiers.code.harmless import harmless
+from rlvr.verifiers.code.harmless import MODULES, harmless
 from rlvr.verifiers.code.proxy import Function, Link, Lost, Unsendable
 from rlvr.verifiers.sandbox import frames
 
 _BUILTIN = frozenset(dir(builtins))
+# modules that the tests take from the standard library where only the program imports them: the program names the
+# module, so none may hold an object that equals everything, as `unittest.mock` does
+_BORROWED = MODULES | {"decimal", "json", "numpy"}
 _LIMITS = {
     "memory": ("timeout", "the program needs more memory than it may have"),
     "disk": ("timeout", "the program writes more than it may"),
@@ -175,7 +178,7 @@ class Runner:
 
     def _provide(self, found: dict[str, Any], known: dict[str, Any]) -> None:
         """Fill the tests' namespace: the prompt's names first, then stand-ins."""
-        entry = self._entry or _last_function(known, self._order["prompt"]) or found.get("*", "")
+        entry = self._entry or _last_function(known, self._order["prompt"]) or str(found.get("*", ""))
         others = [name for name in found if name not in _BUILTIN and name != "*"]
         self._namespace.update(
             {name: each for name, each in known.items() if name not in (entry, "__name__")}
@@ -191,10 +194,12 @@ class Runner:
     def _stand_in(self, name: str, kind: Any) -> Any:
         link = self.link
         match kind:
-            case {"module": str(module)} if _importable(module):
+            case {"module": str(module)} if module in _BORROWED:
                 return importlib.import_module(module)
-            case {"import": [str(module), str(attribute)]} if _importable(module):
-                return getattr(importlib.import_module(module), attribute)
+            case {"import": [str(module), str(attribute)], "callable": int(number)}:
+                if module in _BORROWED and attribute == name and name != self._entry:
+                    return getattr(importlib.import_module(module), name)
+                return Function(link, number)
             case {"exception": str(base)}:
                 parent = getattr(builtins, base, Exception)
                 link.exceptions[name] = types.new_class(name, (parent,))
@@ -283,11 +288,6 @@ def _last_function(known: dict[str, Any], prompt: str) -> str:
     own = [name for name, each in known.items() if isinstance(each, types.FunctionType)]
     own = [name for name in own if known[name].__module__ == "prompt"]
     return own[-1] if own and prompt else ""
-
-
-def _importable(module: str) -> bool:
-    """Modules that the tests may take by the program's word: real ones, not the program's."""
-    return module.split(".")[0] in {*sys.stdlib_module_names, "numpy", "pandas", "sympy"}
 
 
 def _describe(error: BaseException) -> str:

@@ -1,8 +1,8 @@
 """A jail for model-written programs on one Linux machine, without Docker and without privileges.
 
-Not covered: bugs of the kernel itself (for that, use a virtual machine), timing side channels, and use of the CPU within
-the time limit. A tier is never assumed: each layer is tried from inside when a server starts, and what does not hold is
-reported as off. `report()` says what this machine gives.
+Not covered: bugs of the kernel itself (for that, use a virtual machine), timing side channels, and use of the CPU
+within the time limit. A tier is never assumed: each layer is tried from inside when a server starts, and what does
+not hold is reported as off. `report()` says what this machine gives.
 """
 
 from __future__ import annotations

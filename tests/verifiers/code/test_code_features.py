@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from code_cases import TextCase, read_cases
 
 from rlvr.types import Status
 from rlvr.verifiers.code import Code
-
-from code_cases import TextCase, read_cases
 
 VERIFIER = Code(timeout=2.0)
 
