@@ -178,7 +178,9 @@ class Runner:
 
     def _provide(self, found: dict[str, Any], known: dict[str, Any]) -> None:
         """Fill the tests' namespace: the prompt's names first, then stand-ins."""
-        entry = self._entry or _last_function(known, self._order["prompt"]) or str(found.get("*", ""))
+        entry = (
+            self._entry or _last_function(known, self._order["prompt"]) or str(found.get("*", ""))
+        )
         others = [name for name in found if name not in _BUILTIN and name != "*"]
         self._namespace.update(
             {name: each for name, each in known.items() if name not in (entry, "__name__")}
