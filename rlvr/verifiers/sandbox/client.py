@@ -142,7 +142,7 @@ class Server:
     def close(self) -> None:
         self._control.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(2)
+            self._process.wait(END_SECONDS)
             return
         self._process.kill()
         self._process.wait()
