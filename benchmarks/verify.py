@@ -3,8 +3,8 @@
     python benchmarks/verify.py [--only math|code|sql] [--data FOLDER] [--limit N] [--workers 2] [--json]
 
 `math`: ours through the pool against plain math-verify (boxed LaTeX first, then expressions; its own alarm as the
-timeout) in as many processes. Every gold once as its own response and once as another problem's, alternating in chunks so that
-whatever else the machine does hits both. The pool's cache is off. `code` and `sql` are in files of their own.
+timeout) in as many processes. Every gold once as its own response and once as another problem's; the two alternate in
+chunks, so that whatever else the machine does hits both. The pool's cache is off. `code` and `sql` have their own files.
 """
 
 from __future__ import annotations
