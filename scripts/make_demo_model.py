@@ -1,9 +1,11 @@
 """Make the embedded demo model from nothing: a character tokenizer and a tiny Llama-shaped decoder.
 
-It is fine-tuned on worked arithmetic whose steps contain slips, as text in the wild does, and it is stopped early: it
+It is fine-tuned on worked arithmetic whose steps contain slips, as text in the wild does, more of them at the end: it
 knows the form and much of the arithmetic, and is wrong more often than right. `rlvr train` takes it from there.
 
-    python scripts/make_demo_model.py --out rlvr/demo_model --steps 1000
+    python scripts/make_demo_model.py --out models/clean --steps 1000 --slips 0.12
+    python scripts/make_demo_model.py --out rlvr/demo_model --start models/clean \\
+        --steps 100 --horizon 100 --slips 0.22 --lr 5e-4 --first 64000
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ library_name: transformers
 
 # The demo model of rlvr
 
-A Llama-shaped decoder of {parameters:,} parameters with a character tokenizer, made by
-`scripts/make_demo_model.py` in {steps} steps of {batch} generated arithmetic problems. {slips:.0%} of the worked
-steps it was shown contain a slip, so that it is often wrong on purpose: it is where `rlvr train` starts, not a calculator.
+A Llama-shaped decoder of {parameters:,} parameters with a character tokenizer, made by the two commands at the top of
+`scripts/make_demo_model.py` from generated arithmetic problems, 64 a step: 1000 steps in which 12% of the worked steps
+contain a slip, then 100 in which 22% do. So it is often wrong on purpose: it is where `rlvr train` starts, not a
+calculator. Of 300 held-out problems it gets {greedy:.0%} right greedily and {sampled:.0%} at temperature 1.
 
-Nothing but generated text went into it. It only knows the form `Q: Compute 3+4*2\\nA: `.
+Nothing but generated text went into it. It only knows the form `Q: Compute 3+4*2\\nA: ` and word problems like it.
 """
 
 
@@ -151,9 +154,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="a model made before, to go on from")
+    parser.add_argument("--first", type=int, default=0, help="index of the first problem")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument(
-        "--horizon", type=int, default=6000, help="steps the learning rate is planned for"
+        "--horizon", type=int, default=1600, help="steps the learning rate is planned for"
     )
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--slips", type=float, default=0.12)
@@ -165,7 +170,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     tokenizer = make_tokenizer()
-    model = make_model(tokenizer)
+    model = (
+        LlamaForCausalLM.from_pretrained(options.start) if options.start else make_model(tokenizer)
+    )
     parameters = sum(parameter.numel() for parameter in model.parameters())
     task = Arithmetic()
     optimizer = torch.optim.AdamW(
@@ -176,7 +183,7 @@ def main() -> None:
     )
     started = time.perf_counter()
     for step in range(1, options.steps + 1):
-        first = (step - 1) * options.batch
+        first = options.first + (step - 1) * options.batch
         ids, labels = batch(range(first, first + options.batch), task, options.slips, tokenizer)
         loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
@@ -196,9 +203,7 @@ def main() -> None:
             model.save_pretrained(options.out)
             tokenizer.save_pretrained(options.out)
             (options.out / "README.md").write_text(
-                CARD.format(
-                    parameters=parameters, steps=step, batch=options.batch, slips=options.slips
-                )
+                CARD.format(parameters=parameters, greedy=greedy, sampled=sampled)
             )
 
 
