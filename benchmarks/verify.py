@@ -4,7 +4,8 @@
 
 `math`: ours through the pool against plain math-verify (boxed LaTeX first, then expressions; its own alarm as the
 timeout) in as many processes. Every gold once as its own response and once as another problem's; the two alternate in
-chunks, so that whatever else the machine does hits both. The pool's cache is off. `code` and `sql` have their own files.
+chunks, so that whatever else the machine does hits both. The pool's cache is off. `code` and `sql` have files
+of their own.
 """
 
 from __future__ import annotations

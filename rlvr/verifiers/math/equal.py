@@ -111,9 +111,17 @@ def defined(node: Node) -> bool:
     return True
 
 
+def _draw(a: Node, b: Node) -> random.Random:
+    """The same numbers on every machine; not to be foreseen while an answer is written."""
+    try:
+        spelled = repr((a, b))
+    except ValueError as error:  # Python spells no integer of more than 4300 digits
+        raise TooBig("digits") from error
+    return random.Random(hashlib.sha256(spelled.encode()).digest())
+
+
 def _points(a: Node, b: Node, free: list[str], spread: int) -> Iterator[dict[str, Fraction]]:
-    seed = hashlib.sha256(repr((a, b)).encode()).digest()
-    draw = random.Random(seed)
+    draw = _draw(a, b)
     if mentions(a, *_COUNTING) or mentions(b, *_COUNTING):  # defined for natural numbers only
         for _ in range(POINTS):
             yield {name: Fraction(draw.randint(1, 40)) for name in free}
@@ -144,7 +152,7 @@ def _trigonometric(node: Node) -> bool:
 
 
 def _agrees(a: Node, b: Node, free: list[str], evaluation: type, base: int, degrees: bool) -> bool:
-    draw = random.Random(hashlib.sha256(repr((b, a)).encode()).digest())
+    draw = _draw(b, a)
     agreed = 0
     imaginary = "i" in _letters(a) | _letters(b)
     for signs in SIGNS if free else SIGNS[:1]:

@@ -266,9 +266,7 @@ class Expressions(Reader):
     def symbol(self, name: str) -> Node:
         if self.takes("_"):
             name += "_" + self.raw_group()
-        while self.takes("'") or (self.sees("^") and self.ahead().text == r"\prime"):
-            if self.sees("^"):
-                self.at += 2
+        while self.takes("'") or self.prime():
             name += "'"
         if name == "P" and self.sees("(") and (event := self.event()):
             return Sym(f"P({event})")
@@ -284,6 +282,12 @@ class Expressions(Reader):
                 self.at += 5 if inverse else 0
                 return Call("?" + name + ("^-1" if inverse else ""), self.arguments())
         return Sym(name)
+
+    def prime(self) -> bool:
+        """Takes `^\\prime`."""
+        found = self.sees("^") and self.ahead().text == r"\prime"
+        self.at += 2 * found
+        return found
 
     def event(self) -> str:
         """The text of `(X = 2)` after a P, where it is a relation; takes nothing where it is not."""

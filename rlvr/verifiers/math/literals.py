@@ -18,6 +18,8 @@ def base_of(text: str) -> int:
     return base
 
 
+MAX_EXPONENT = 1000  # of ten, after an e
+
 _REPEATING = re.compile(
     r"(\d*)\.(\d*?)(?:\\(?:overline|bar|overbar)\s*\{?\s*(\d+)\s*\}?|\((\d+)\))"
 )
@@ -38,7 +40,7 @@ def literal(text: str) -> Num:
         rest = Fraction(int(loop), (10 ** len(loop) - 1) * scale)
         return Num(int(whole) + Fraction(int(fixed or 0), scale) + rest)
     mantissa, _, exponent = text.lower().partition("e")
-    if len(exponent.lstrip("+-")) > 4:
+    if len(exponent.lstrip("+-")) > 5 or abs(int(exponent or 0)) > MAX_EXPONENT:
         raise TooBig("exponent")
     digits = len(mantissa.replace(".", "").lstrip("0")) if "." in mantissa else 0
     return Num(Fraction(text), digits)

@@ -42,7 +42,10 @@ class Math:
 
     def __call__(self, response: str, reference: object = None, **fields: object) -> Verdict:
         start = time.perf_counter()
-        verdict = self.judged(response, reference)
+        try:
+            verdict = self.judged(response, reference)
+        except Exception as error:  # noqa: BLE001  the outermost boundary: a fault of ours is no reward
+            verdict = Verdict.broken(f"{type(error).__name__}: {_short(str(error))}")
         object.__setattr__(verdict, "seconds", time.perf_counter() - start)
         return verdict
 
