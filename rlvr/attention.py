@@ -54,6 +54,8 @@ class Packing:
             raise ValueError(f"cu_seqlens must rise from 0, not {bounds[:8]}")
         device = cu_seqlens.device
         if not padded:
+            if prefix is not None:
+                raise ValueError("segments of a variable-length kernel cannot share a prefix")
             return cls(cu_seqlens, max(e - s for s, e in pairwise(bounds)), (), torch.empty(0))
         rows = _rows([range(*each) for each in pairwise(bounds)], prefix)
         back = torch.empty(bounds[-1], dtype=torch.long)

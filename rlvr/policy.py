@@ -54,7 +54,7 @@ class Model:
 class Optimizer:
     """AdamW with warm-up and decay."""
 
-    lr: float | None = None  # none: 1e-6, 1e-5 with LoRA, 1e-3 below 10 M parameters
+    lr: float | None = None  # none: 1e-6, 1e-5 with LoRA, 4e-4 below 10 M parameters
     warmup: int = 5  # steps from 0 to lr
     decay: str = "linear"  # none, linear or cosine, over the run's steps
     floor: float = 0.1  # the share of lr that decay ends at
@@ -168,7 +168,7 @@ class Policy:
 
     def _default_rate(self) -> float:
         if self.parameters < 10_000_000:
-            return 1e-3
+            return 4e-4
         return 1e-5 if self.settings.lora_rank else 1e-6
 
     @property

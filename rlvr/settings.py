@@ -15,7 +15,7 @@ from rlvr.policy import Model, Optimizer
 class Run:
     """How long, how many, how large. There are no divisibility rules among these."""
 
-    steps: int = 60
+    steps: int = 100
     problems: int = 32  # problems a step
     responses: int = 8  # responses a problem, on average where a budget divides them unequally
     minibatches: int = 1  # optimiser steps a batch
@@ -41,7 +41,7 @@ class Eval:
     """Held-out evaluation before, during and after training."""
 
     split: str = "test"
-    every: int = 20  # steps; 0: only before and after
+    every: int = 25  # steps; 0: only before and after
     problems: int = 128  # how many of the split, from its beginning
     samples: int = 4  # responses a problem at the training temperature
 

@@ -165,5 +165,4 @@ CONTESTANTS: dict[str, Callable[[Work], Tensor]] = {
     "liger": liger,
     "three products": products,
 }
-NEEDS = {"trl": "trl", "liger": "liger_kernel"}  # contestant -> module that must be installed
 EXACT = ("rlvr", "rlvr two-pass", "naive", "trl")  # compute the very same loss

@@ -58,9 +58,7 @@ def sizes(
 
 def measure(of: Sizes, rounds: int) -> list[dict[str, Any]]:
     """One row a contestant and share of kept tokens; medians over rounds taken in turns."""
-    entries: list[tuple[str, float]] = [
-        (name, 1.0) for name in ORDER if importlib.util.find_spec(NEEDS.get(name, "rlvr"))
-    ]
+    entries: list[tuple[str, float]] = [(name, 1.0) for name in ORDER if name not in missing()]
     entries += [(name, keep) for keep in FEWER for name in ("naive", "rlvr")]
     with ExitStack() as stack:
         workers = [stack.enter_context(_Worker(name, keep, of)) for name, keep in entries]
@@ -89,6 +87,11 @@ def measure(of: Sizes, rounds: int) -> list[dict[str, Any]]:
             row["share_of_floor"] = statistics.median(floor) / row["seconds"]
         rows.append(row)
     return rows
+
+
+def missing() -> list[str]:
+    """Contestants that are not installed."""
+    return [name for name, module in NEEDS.items() if importlib.util.find_spec(module) is None]
 
 
 def _ratio(turns: Sequence[Sequence[dict[str, float]]], at: int, base: int, kind: str) -> float:
@@ -152,17 +155,5 @@ def table(of: Sizes, rows: Sequence[dict[str, Any]], machine: str) -> str:
             f"{row['processor_time_to_naive']:>8.2f}{row['bytes'] / 2**20:>10.0f}"
             f"{row['memory_to_naive']:>8.3f}{floor:>9}{errors}"
         )
+    lines += [f"{name}: not installed" for name in missing()]
     return "\n".join(line.rstrip() for line in lines)
-
-
-def machine() -> str:
-    """What numbers must be read with: processors, load, versions."""
-    import torch
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return (
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads on {cores} processors, "
-        f"{name}; load before the start {load:.1f}"
-    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json as encoder
+from typing import Any
 
 from rlvr.errors import UserError, unknown
 
@@ -16,9 +16,11 @@ def bench(
     rows: int | None = None,
     width: int | None = None,
     vocabulary: int | None = None,
-    rounds: int = 3,
     device: str = "auto",
     dtype: str = "auto",
+    model: str = "demo",
+    workers: int = 2,
+    rounds: int = 3,
     json: bool = False,
 ) -> int:
     """Time the loss, a step or the verifiers, and print a table.
@@ -28,36 +30,50 @@ def bench(
     what
         loss, step or verify.
     rows
-        Tokens in the loss (a multiple of 64).
+        loss: tokens, a multiple of 64.
     width
-        Hidden size.
+        loss: hidden size.
     vocabulary
-        Size of the vocabulary.
-    rounds
-        How often each contestant has its turn; medians are shown.
+        loss: size of the vocabulary.
     device
-        cpu, cuda or auto.
+        loss: cpu, cuda or auto.
     dtype
-        float32, bfloat16 or auto.
+        loss: float32, bfloat16 or auto.
+    model
+        step: the model that is updated.
+    workers
+        verify: processes that judge.
+    rounds
+        How often each is measured; medians are shown.
     json
         Print one JSON object instead of a table.
     """
     if what not in KINDS:
         raise unknown("benchmark", what, KINDS)
-    if rounds < 1:
-        raise UserError("--rounds must be at least 1")
-    if what != "loss":
-        raise UserError(f"bench {what} is not there")
-    from rlvr.bench import loss
+    if rounds < 1 or workers < 1:
+        raise UserError("--rounds and --workers must be at least 1")
+    from rlvr.bench.machine import machine
 
-    of = loss.sizes(rows, width, vocabulary, device, dtype)
-    conditions = loss.machine()
-    measured = loss.measure(of, rounds)
-    if json:
-        print(encoder.dumps({"sizes": vars(of), "machine": conditions, "rows": measured}))
+    conditions = machine()
+    more: dict[str, Any] = {}
+    if what == "loss":
+        from rlvr.bench import loss
+
+        of = loss.sizes(rows, width, vocabulary, device, dtype)
+        more = {"sizes": vars(of), "not_installed": loss.missing()}
+        measured = loss.measure(of, rounds)
+        text = loss.table(of, measured, conditions)
+    elif what == "step":
+        from rlvr.bench import step
+
+        measured = step.measure(model, rounds)
+        text = step.table(measured, conditions)
     else:
-        print(loss.table(of, measured, conditions))
-        for name, module in loss.NEEDS.items():
-            if importlib.util.find_spec(module) is None:
-                print(f"{name}: not installed")
+        from rlvr.bench import verify
+
+        measured = verify.measure(rounds, workers)
+        text = verify.table(measured, conditions)
+    if json:
+        text = encoder.dumps({"machine": conditions, **more, "rows": measured})
+    print(text)
     return 0
