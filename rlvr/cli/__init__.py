@@ -92,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SafetyStop as error:
         print(f"rlvr: stopped: {error}", file=sys.stderr)
         return 3
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:  # `rlvr list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -18,8 +18,8 @@ def eval_(
     model: str,
     task: str,
     split: str = "test",
-    samples: int = 4,
-    k: str = "1,4",
+    samples: int = 16,
+    k: str | None = None,
     limit: int | None = None,
     output: Path | None = None,
     seed: int = 0,
@@ -40,7 +40,7 @@ def eval_(
     samples
         Responses a problem at the sampler's temperature.
     k
-        pass@k for these k, none above samples.
+        pass@k for these k, with commas between; without it, 1, 4 and 16 as far as samples go.
     limit
         Only the first so many problems; generated tasks give 256 where this is not set.
     output
@@ -65,11 +65,15 @@ def eval_(
             raise UserError(f"--output {output}: {error.strerror}") from None
 
 
-def _ks(text: str, samples: int) -> list[int]:
+def _ks(text: str | None, samples: int) -> list[int]:
+    if samples < 1:
+        raise UserError("--samples must be at least 1")
+    if text is None:
+        return [k for k in (1, 4, 16) if k <= samples]
     try:
         ks = sorted({int(part) for part in text.split(",")})
     except ValueError:
         raise UserError(f"--k takes whole numbers with commas between, not '{text}'") from None
-    if samples < 1 or ks[0] < 1 or ks[-1] > samples:
+    if ks[0] < 1 or ks[-1] > samples:
         raise UserError(f"--k {text} needs 1 <= k <= --samples {samples}")
     return ks
