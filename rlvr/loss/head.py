@@ -49,7 +49,7 @@ class Head:
         return self.bias, hidden, self.weight, scale * (hidden.to(down.dtype) @ down.T), up
 
 
-@torch.compiler.disable  # chunks are not to be traced; callers still compile
+@torch.compiler.disable()  # chunks are not to be traced; callers still compile
 def token_logprobs(
     hidden: Tensor,
     head: Head,

@@ -57,7 +57,7 @@ class LossResult:
     per_token: Tensor  # [T] summands of the loss
 
 
-@torch.compiler.disable  # as token_logprobs
+@torch.compiler.disable()  # as token_logprobs
 def policy_loss(
     hidden: Tensor,
     head: Head,
