@@ -24,18 +24,18 @@ def main() -> None:
     print("held-out pass@1 at temperature 1 (greedy) by step; seconds of training without evaluations")
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            run = rlvr.train(out=Path(folder) / "run", seed=seed)
+            metrics = rlvr.train(out=Path(folder) / "run", seed=seed).metrics
         shown = "  ".join(
             f"{row['step']}: {row['accuracy']:.3f} ({row['accuracy_greedy']:.3f})"
-            for row in run.metrics
+            for row in metrics
             if row["kind"] == "eval"
         )
-        steps = [row for row in run.metrics if row["kind"] == "step"]
+        steps = [row for row in metrics if row["kind"] == "step"]
         seconds = sum(row["seconds"] for row in steps)
         until = next(
             (
                 sum(s["seconds"] for s in steps if s["step"] <= row["step"])
-                for row in run.metrics
+                for row in metrics
                 if row["kind"] == "eval" and row["accuracy"] >= 0.85
             ),
             None,

@@ -77,6 +77,7 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
     directory.write_config(resolved.to_toml())
     verifier = resolved.stages["verifier"]
     with (
+        deterministic(),
         shadowing(sections["shadow"], folder) as shadow,
         Pool(
             Spec(verifier.plugin.spec, verifier.values()),
@@ -127,6 +128,21 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
             yield built
         finally:
             engine.close()
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """The same sums in the same order on every run; else threads add where they meet in any order."""
+    before = torch.are_deterministic_algorithms_enabled()
+    filling = torch.utils.deterministic.fill_uninitialized_memory
+    if not torch.cuda.is_available():
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filling
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -32,7 +31,6 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 
@@ -170,9 +168,9 @@ def test_a_checkpoint_is_a_model_folder(finished: Path, tmp_path: Path) -> None:
     folder = finished / "checkpoints" / "step-6"
     assert "pass@1" in (folder / "README.md").read_text()
     output = tmp_path / "numbers.json"
+    flags = f"--model {folder} --task arithmetic --samples 2 --k 1,2 --limit 4 --output {output}"
     done = subprocess.run(
-        [sys.executable, "-m", "rlvr", "eval", "--model", str(folder), "--output", str(output)]
-        + "--task arithmetic --samples 2 --k 1,2 --limit 4".split(),
+        [sys.executable, "-m", "rlvr", "eval", *flags.split()],
         capture_output=True,
         text=True,
         check=False,

@@ -218,11 +218,17 @@ def first_sentence(line: str) -> str:
     return line
 
 
+# words of somebody who talks about an answer instead of giving it
+_SPEAKS = re.compile(r"\bI\s+[a-z]{2,}|\b(?:[Ww]e|[Yy]ou|know|cannot|[Ss]orry|[Uu]nsure)\b|n['’]t\b")
+
+
 def _is_bare(text: str) -> bool:
     """Could the whole response be one answer? No prose: few words, one line or one displayed formula."""
     lines = [line for line in text.splitlines() if line.strip()]
     formula = text.startswith(("$", "\\", "```")) or r"\begin{" in text
     if len(lines) > 1 and not formula and len(text) > SHORT:
+        return False
+    if not formula and _SPEAKS.search(text):
         return False
     return len(re.findall(r"(?<!\\)\b[A-Za-z]{3,}", text)) <= 6 or r"\text" in text
 
