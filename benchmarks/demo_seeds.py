@@ -1,6 +1,6 @@
 """The embedded default with several seeds: held-out accuracy before, during and after, and seconds of training.
 
-    python benchmarks/demo_seeds.py --seeds 5
+python benchmarks/demo_seeds.py --seeds 5
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    print("held-out pass@1 at temperature 1 (greedy) by step; seconds of training without evaluations")
+    print(
+        "held-out pass@1 at temperature 1 (greedy) by step; seconds of training without evaluations"
+    )
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
             metrics = rlvr.train(out=Path(folder) / "run", seed=seed).metrics

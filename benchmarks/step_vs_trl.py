@@ -1,7 +1,7 @@
 """A whole training step, ours and TRL's GRPOTrainer, on this machine's CPU, in one run and interleaved.
 
 Same demo model, same 32 prompts, 8 responses each of at most 60 tokens, same reward, one optimiser step. Steps
-alternate (ours, TRL, ours, TRL, ...) so that both meet the same weather. The figure to quote is the median of the ratios.
+alternate (ours, TRL, ours, ...) so that both meet the same weather. The figure to quote is the median of the ratios.
 
     pip install trl==1.16.0
     python benchmarks/step_vs_trl.py --steps 8

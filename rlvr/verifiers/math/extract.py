@@ -219,7 +219,9 @@ def first_sentence(line: str) -> str:
 
 
 # words of somebody who talks about an answer instead of giving it
-_SPEAKS = re.compile(r"\bI\s+[a-z]{2,}|\b(?:[Ww]e|[Yy]ou|know|cannot|[Ss]orry|[Uu]nsure)\b|n['’]t\b")
+_SPEAKS = re.compile(
+    r"\bI\s+[a-z]{2,}|\b(?:[Ww]e|[Yy]ou|know|cannot|[Ss]orry|[Uu]nsure)\b|n['’]t\b"
+)
 
 
 def _is_bare(text: str) -> bool:
