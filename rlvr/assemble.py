@@ -134,15 +134,16 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
 def deterministic() -> Iterator[None]:
     """The same sums in the same order on every run; else threads add where they meet in any order."""
     before = torch.are_deterministic_algorithms_enabled()
-    filling = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    filling = memory.fill_uninitialized_memory
     if not torch.cuda.is_available():
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-        torch.utils.deterministic.fill_uninitialized_memory = filling
+        memory.fill_uninitialized_memory = filling
 
 
 @contextmanager
