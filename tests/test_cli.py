@@ -36,7 +36,7 @@ train --tracker wandbb                               | no tracker
 train extra words                                    | words
 train --out {tmp}/file                               | is not a folder
 eval --model demo                                    | --task
-eval --model demo --task arithmetic --k 9            | --k 9
+eval --model demo --task arithmetic --k 99           | --k 99
 eval --model demo --task arithmetic --split valid    | splits train and test
 eval --model demo --task arithmetic --limit 0        | --limit
 list verifer                                         | did you mean 'verifier'

@@ -61,8 +61,10 @@ def measure(of: Sizes, rounds: int) -> list[dict[str, Any]]:
     entries: list[tuple[str, float]] = [(name, 1.0) for name in ORDER if name not in missing()]
     entries += [(name, keep) for keep in FEWER for name in ("naive", "rlvr")]
     with ExitStack() as stack:
-        workers = [stack.enter_context(_Worker(name, keep, of)) for name, keep in entries]
-        errors = [worker.answer() for worker in workers]
+        workers, errors = [], []
+        for name, keep in entries:  # one after the other: warm-ups would slow each other down
+            workers.append(stack.enter_context(_Worker(name, keep, of)))
+            errors.append(workers[-1].answer())
         turns = [[worker.turn() for worker in workers] for _ in range(rounds)]
     rows = []
     for at, (name, keep) in enumerate(entries):
