@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rlvr.loss import reference
+from rlvr.loss.chunks import Chunks
 from rlvr.loss.clip.dapo import DAPO
 from rlvr.loss.clip.inputs import TokenInputs
 from rlvr.loss.head import Head, token_logprobs
@@ -105,11 +106,15 @@ def naive(given: Work) -> Tensor:
 def products(given: Work) -> Tensor:
     """The three matrix products alone: no loss can be faster while it computes every row."""
     hidden, matrix = given.hidden.detach(), given.weight_matrix.detach()
-    step = max((1 << 28) // matrix.shape[0] // 128, 1) * 128
-    for part in hidden.split(step):
+    given.hidden.grad, total = torch.empty_like(hidden), torch.zeros_like(matrix)
+    step = Chunks.of(len(matrix), hidden.device, hidden.dtype).inner
+    for start in range(0, len(hidden), step):
+        part = hidden[start : start + step]
         logits = part @ matrix.T
-        given.hidden.grad = logits @ matrix
-        given.weight_matrix.grad = logits.T @ part
+        given.hidden.grad[start : start + step] = logits @ matrix
+        total.addmm_(logits.T, part)
+        del logits
+    given.weight_matrix.grad = total
     return hidden.new_zeros((), requires_grad=True)
 
 

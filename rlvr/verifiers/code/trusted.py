@@ -196,7 +196,7 @@ class Runner:
     def _stand_in(self, name: str, kind: Any) -> Any:
         link = self.link
         match kind:
-            case {"module": str(module)} if module in _BORROWED:
+            case {"module": str(module)} if module in _BORROWED or module == name == "sys":
                 return importlib.import_module(module)
             case {"import": [str(module), str(attribute)], "callable": int(number)}:
                 if module in _BORROWED and attribute == name and name != self._entry:
