@@ -1,0 +1,73 @@
+"""The head that is taken from a model gives the model's own logits."""
+
+from __future__ import annotations
+
+import peft
+import pytest
+import torch
+import transformers
+from torch import Tensor
+
+from rlvr.errors import UserError
+from rlvr.loss import reference
+from rlvr.loss.model_head import head_of
+
+SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+
+
+def model(config: transformers.PretrainedConfig) -> transformers.PreTrainedModel:
+    torch.manual_seed(0)
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
+def both(of: transformers.PreTrainedModel) -> tuple[Tensor, Tensor]:
+    ids = torch.arange(9)[None]
+    states = of.base_model(input_ids=ids).last_hidden_state[0]
+    return reference.logits(states, head_of(of)), of(input_ids=ids).logits[0]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_plain(tied: bool) -> None:
+    of = model(transformers.Qwen2Config(**SIZES, tie_word_embeddings=tied))
+    assert torch.allclose(*both(of), atol=1e-6)
+    assert (head_of(of).weight is of.get_input_embeddings().weight) == tied
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft's own
+def test_lora_on_the_head_and_lora_switched_off() -> None:
+    of = model(transformers.LlamaConfig(**SIZES))
+    before = both(of)[1]
+    wrapped = peft.get_peft_model(
+        of, peft.LoraConfig(r=3, lora_alpha=6, target_modules=["lm_head"])
+    )
+    torch.nn.init.normal_(of.get_output_embeddings().lora_B["default"].weight)
+    found, wanted = both(of)
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert not torch.allclose(wanted, before, atol=1e-2)
+    with wrapped.disable_adapter():
+        assert torch.allclose(both(of)[0], before, atol=1e-6)
+    wrapped.merge_adapter()
+    assert torch.allclose(both(of)[0], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        transformers.GraniteConfig(**SIZES, logits_scaling=8.0),
+        transformers.CohereConfig(**SIZES, logit_scale=0.1),
+    ],
+    ids=["granite", "cohere"],
+)
+def test_scaled_logits_are_refused(config: transformers.PretrainedConfig) -> None:
+    with pytest.raises(UserError, match="scales its logits"):
+        head_of(model(config))
