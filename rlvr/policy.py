@@ -19,6 +19,7 @@ from rlvr import attention
 from rlvr.batch import Part
 from rlvr.errors import SafetyStop, UserError
 from rlvr.loss.head import Head, token_logprobs
+from rlvr.loss.model_head import head_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -114,7 +115,8 @@ class Policy:
         self.dtype = torch.bfloat16 if bf16 else torch.float32
         self.tokenizer = load_tokenizer(settings)
         self.model = self._load_model()
-        attention.attach(self.base)
+        with self.compute:  # the check runs the kernel that training will run
+            attention.attach(self.base)
         parameters = [each for each in self.model.parameters() if each.requires_grad]
         self.parameters = sum(each.numel() for each in self.model.parameters())
         self.updates = 0  # optimiser steps so far
@@ -184,9 +186,7 @@ class Policy:
 
     @property
     def head(self) -> Head:
-        layer = self.base.get_output_embeddings()
-        softcap = getattr(self.base.config, "final_logit_softcapping", None)
-        return Head(weight=layer.weight, bias=getattr(layer, "bias", None), softcap=softcap)
+        return head_of(self.base, dtype=self.dtype if self.dtype != torch.float32 else None)
 
     def hidden(self, part: Part) -> Tensor:
         """Last hidden states at the positions that predict response tokens [T, H]."""
