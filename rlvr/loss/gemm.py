@@ -1,8 +1,9 @@
 """The products between hidden states and vocabulary: logits, and the gradients of them.
 
-A head is a sum of terms x m^T: hidden states with the output matrix and, with LoRA on the head, h
-A^T with B. Products of 16-bit operands are accumulated and kept in float32: a 16-bit logit is off
-by up to 1/16 where it is near 16, which moves ratios by several percent.
+A head is a sum of terms x m^T: hidden states with the output matrix and, with LoRA on the head, u =
+h A^T with B. Products of 16-bit operands are accumulated and kept in float32: a 16-bit logit is off
+by up to 1/16 where it is near 16, which moves ratios by several percent. For the same reason u, a
+sum itself, is not rounded to 16 bit; its products are small enough to be made in float32.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from torch import Tensor
 TILE = 4096  # vocabulary rows that a CPU widens to float32 at a time
 
 
+def exact_type(operand: torch.dtype) -> torch.dtype:
+    """What sums and statistics are held in."""
+    return torch.float64 if operand == torch.float64 else torch.float32
+
+
 @dataclass(frozen=True)
 class Projection:
     """sum over terms of x m^T, + bias added later, row by row."""
@@ -24,15 +30,18 @@ class Projection:
     bias: Tensor | None  # [V]
 
     @classmethod
-    def of(cls, tensors: Sequence[Tensor | None], dtype: torch.dtype | None) -> Projection:
-        """From (bias, x, m, x, m, ...). Operands are of `dtype`; none: what x and m promote to."""
-        bias, *rest = tensors
-        terms = []
-        for x, m in zip(rest[::2], rest[1::2], strict=True):
-            assert x is not None
-            assert m is not None
-            operand = dtype or torch.promote_types(x.dtype, m.dtype)
-            terms.append((x.to(operand), m.to(operand)))
+    def of(
+        cls, bias: Tensor | None, operands: Sequence[Tensor], dtype: torch.dtype | None
+    ) -> Projection:
+        """From x, m, x, m, ... The first two become `dtype` (none: what they promote to).
+
+        Those of LoRA become the exact type.
+        """
+        hidden, weight, *more = operands
+        operand = dtype or torch.promote_types(hidden.dtype, weight.dtype)
+        exact = exact_type(operand)
+        terms = [(hidden.to(operand), weight.to(operand))]
+        terms += [(x.to(exact), m.to(exact)) for x, m in zip(more[::2], more[1::2], strict=True)]
         return cls(tuple(terms), bias)
 
     @property
@@ -49,8 +58,7 @@ class Projection:
 
     @property
     def exact(self) -> torch.dtype:
-        """What sums and statistics are held in."""
-        return torch.float64 if self.operand == torch.float64 else torch.float32
+        return exact_type(self.operand)
 
 
 class Workspace:
@@ -75,10 +83,7 @@ class Workspace:
             total = self.held[: len(rows)]
             _product_into(*terms[0], rows, total)
         for x, m in terms[1:]:
-            if x.dtype == exact:
-                total.addmm_(x[rows], m.t())
-            else:
-                total.add_(_product(x, m, rows, exact))
+            total.addmm_(x[rows], m.t())
         return total
 
     def gradients(self, logits: Tensor, rows: int) -> Tensor:
@@ -92,14 +97,16 @@ class Gradients:
     """Sums of d loss / d (bias, x, m, x, m, ...); the vocabulary's side in the exact type."""
 
     def __init__(
-        self, projection: Projection, tensors: Sequence[Tensor | None], needed: Sequence[bool]
+        self,
+        projection: Projection,
+        bias: Tensor | None,
+        operands: Sequence[Tensor],
+        needed: Sequence[bool],
     ) -> None:
         self.projection = projection
-        self.originals = tensors
-        self.needed = [
-            need and each is not None for need, each in zip(needed, tensors, strict=True)
-        ]
-        self.sums: list[Tensor | None] = [None] * len(tensors)
+        self.originals = (bias, *operands)
+        self.needed = needed
+        self.sums: list[Tensor | None] = [None] * len(self.originals)
 
     @property
     def wanted(self) -> bool:
@@ -120,15 +127,13 @@ class Gradients:
                     gradient, x[rows], self.projection.exact, self.sums[at + 1]
                 )
 
-    def finish(self) -> list[Tensor | None]:
-        """One gradient a tensor, in the tensor's own type; none where none is needed."""
-        finished: list[Tensor | None] = []
-        for need, each, total in zip(self.needed, self.originals, self.sums, strict=True):
-            if not need or each is None:
-                finished.append(None)
-            else:
-                finished.append(torch.zeros_like(each) if total is None else total.to(each.dtype))
-        return finished
+    def finish(self) -> list[Tensor]:
+        """One gradient a tensor that needs one, in the tensor's own type."""
+        return [
+            each.new_zeros(each.shape) if total is None else total.to(each.dtype)
+            for need, each, total in zip(self.needed, self.originals, self.sums, strict=True)
+            if need and each is not None
+        ]
 
     def _sum(self, at: int, value: Tensor) -> None:
         held = self.sums[at]
@@ -139,7 +144,7 @@ class Gradients:
         if held is None:
             original = self.originals[at]
             assert original is not None
-            held = self.sums[at] = torch.zeros_like(original)
+            held = self.sums[at] = original.new_zeros(original.shape)
         held[rows] = value.to(held.dtype)
 
 

@@ -8,19 +8,19 @@ the whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from rlvr.loss.chunks import Chunks
 from rlvr.loss.clip.inputs import Rule, TokenInputs
-from rlvr.loss.gemm import Gradients, Projection, Workspace
-from rlvr.loss.head import Head, token_logprobs
-from rlvr.loss.rows import Shape, rows_for
+from rlvr.loss.gemm import Gradients, exact_type
+from rlvr.loss.head import Head, Work, exactly, given_back, like, rows_of, statistics
+from rlvr.loss.rows import Shape
 
 Penalty = Callable[[TokenInputs], Tensor]  # tokens -> [T], the scale multiplied in
 
@@ -57,7 +57,6 @@ class LossResult:
     per_token: Tensor  # [T] summands of the loss
 
 
-@torch.compiler.disable()  # as token_logprobs
 def policy_loss(
     hidden: Tensor,
     head: Head,
@@ -79,41 +78,26 @@ def policy_loss(
     others.
     """
     objective = Objective(rule, kl, entropy_bonus)
-    old = inputs.old_logp
-    known = TokenInputs(
-        old, old, inputs.weight, inputs.scale, inputs.segment, ref_logp=inputs.ref_logp
-    )
-    if every:
-        said = torch.arange(len(old), device=old.device)
-    else:
-        said = ((inputs.weight != 0) | (inputs.scale != 0)).nonzero()[:, 0]
-    if rule.per_token:
-        shape = Shape(temperature, head.softcap)
-        tensors = head.tensors(hidden, inputs.tokens)
-        return LossResult(
-            *_OnePass.apply(
-                inputs.tokens,
-                known,
-                said,
-                objective,
-                shape,
-                head.dtype,
-                chunk,
-                torch.is_grad_enabled(),
-                *tensors,
-            )
-        )
-    logp, entropy = token_logprobs(
-        hidden[said], head, inputs.tokens[said], temperature=temperature, chunk=chunk
-    )
-    each = objective(_at(known, said, logp), entropy)
-    zero = torch.zeros_like(old, dtype=logp.dtype)
-    return LossResult(
-        each.sum(),
-        old.to(logp.dtype).index_copy(0, said, logp.detach()),
-        zero.index_copy(0, said, entropy.detach()),
-        zero.index_copy(0, said, each.detach().to(logp.dtype)),
-    )
+    old, ref = inputs.old_logp, inputs.ref_logp
+    given = inputs.tokens, old, inputs.weight, inputs.scale, inputs.segment
+    said = None if every else (inputs.weight != 0) | (inputs.scale != 0)
+    with exactly(hidden.device):
+        operands = head.operands(hidden, inputs.tokens)
+    how = temperature, head.softcap, head.dtype, chunk
+    with exactly(hidden.device):
+        if rule.per_token:
+            needed = [
+                each is not None and each.requires_grad and torch.is_grad_enabled()
+                for each in (head.bias, *operands)
+            ]
+            goal = _handle(objective), entropy_bonus
+            found = one_pass(*given, ref, said, *goal, needed, head.bias, operands, *how)
+            return LossResult(*found[:4])
+        logp, _, entropy = statistics(inputs.tokens, said, head.bias, operands, *how)
+    if said is not None:
+        logp = torch.where(said, logp, old.to(logp.dtype))
+    each = objective(TokenInputs(logp, *given[1:], ref), entropy)
+    return LossResult(each.sum(), logp.detach(), entropy.detach(), each.detach())
 
 
 @dataclass(frozen=True)
@@ -122,7 +106,7 @@ class Objective:
 
     rule: Rule
     kl: Penalty | None
-    entropy_bonus: float
+    entropy_bonus: float = 0.0
 
     def __call__(self, tokens: TokenInputs, entropy: Tensor) -> Tensor:
         """[T]"""
@@ -135,7 +119,7 @@ class Objective:
 
     def slopes(self, tokens: TokenInputs, entropy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Summands [T], and their derivatives by log-probability [T] and by entropy [T]."""
-        with torch.enable_grad():
+        with _autograd():
             logp = tokens.logp.detach().requires_grad_()
             loss = self(replace(tokens, logp=logp), entropy)
             (g,) = torch.autograd.grad(loss.sum(), logp, allow_unused=True, materialize_grads=True)
@@ -143,69 +127,139 @@ class Objective:
         return loss.detach(), g, e
 
 
-class _OnePass(torch.autograd.Function):
-    """Statistics, slopes and gradients of a chunk while its logits are there."""
+@contextmanager
+def _autograd() -> Iterator[None]:
+    """Gradients, also inside an operator, where PyTorch has switched them off for good."""
+    included = torch._C._dispatch_tls_local_include_set()
+    autograd = torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradFunctionality)
+    excluded = torch._C._dispatch_tls_local_exclude_set() - autograd
+    with torch._C._ForceDispatchKeyGuard(included, excluded), torch.enable_grad():
+        yield
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        tokens: Tensor,
-        inputs: TokenInputs,
-        said: Tensor,
-        objective: Objective,
-        shape: Shape,
-        dtype: torch.dtype | None,
-        chunk: int | None,
-        learning: bool,
-        *tensors: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        projection = Projection.of(tensors, dtype)
-        rows = rows_for(projection.device, shape, projection.bias)
-        chunks = Chunks.of(projection.vocabulary, projection.device, projection.operand, chunk)
-        needed = ctx.needs_input_grad[8:] if learning else [False] * len(tensors)
-        gradients = Gradients(projection, tensors, needed)
-        logp = inputs.old_logp.to(projection.exact, copy=True)
-        entropy, each = torch.zeros_like(logp), torch.zeros_like(logp)
-        space = Workspace(projection)
-        for block in said.split(chunks.outer) if len(said) else ():
-            room, kept, filled = None, [], 0
-            for part in block.split(chunks.inner):
-                logits = space.logits(part)
-                stats = rows.stats(logits, tokens[part])
-                logp[part], entropy[part] = stats.logp, stats.entropy
-                each[part], g, e = objective.slopes(_at(inputs, part, stats.logp), stats.entropy)
-                if not gradients.wanted:
-                    del logits
-                    continue
-                keep = (g != 0) | (e != 0)
-                kept.append(keep)
-                place = (keep.cumsum(0) - 1 + filled).masked_fill(~keep, -1)
-                filled = filled + keep.sum()
-                room = space.gradients(logits, len(block)) if room is None else room
-                rows.gradient(logits, tokens[part], stats, g, e, room, place)
+
+HELD: WeakValueDictionary[int, Objective] = (
+    WeakValueDictionary()
+)  # what operators are told by number
+COMPILED: list[Objective] = []  # as long as the graphs that hold their numbers
+
+
+def _handle(objective: Objective) -> int:
+    """A number for `objective`, which an operator cannot be given itself."""
+    if torch.compiler.is_compiling():
+        return _compiled(objective.rule, objective.kl)
+    HELD[id(objective)] = objective
+    return id(objective)
+
+
+@torch.compiler.assume_constant_result
+def _compiled(rule: Rule, kl: Penalty | None) -> int:
+    """While a graph is traced; another rule makes another graph."""
+    for part in (rule, kl):
+        # what is made inside the graph has no fields yet; the class's defaults would stand for them
+        if is_dataclass(part) and any(each.name not in vars(part) for each in fields(part)):
+            name = type(part).__name__
+            raise ValueError(f"make {name} outside the compiled function and hand it in")
+    COMPILED.append(Objective(rule, kl))
+    HELD[id(COMPILED[-1])] = COMPILED[-1]
+    return id(COMPILED[-1])
+
+
+@torch.library.custom_op("rlvr::one_pass", mutates_args=())
+def one_pass(
+    tokens: Tensor,
+    old_logp: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    segment: Tensor,
+    ref_logp: Tensor | None,
+    said: Tensor | None,
+    objective: int,
+    entropy_bonus: float,
+    needed: Sequence[bool],
+    bias: Tensor | None,
+    operands: Sequence[Tensor],
+    temperature: float,
+    softcap: float | None,
+    dtype: torch.dtype | None,
+    chunk: int | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+    """Loss, log-probabilities, entropies, summands and, while a chunk's logits are there, gradients.
+
+    Those of (bias, *operands) that are needed. `objective`: a handle, without its entropy bonus.
+    """
+    goal = replace(HELD[objective], entropy_bonus=entropy_bonus)
+    work = Work.of(bias, operands, Shape(temperature, softcap), dtype, chunk)
+    inputs = TokenInputs(old_logp, old_logp, weight, scale, segment, ref_logp)
+    gradients = Gradients(work.projection, bias, operands, needed)
+    logp = old_logp.to(work.projection.exact, copy=True)
+    entropy, each = torch.zeros_like(logp), torch.zeros_like(logp)
+    index = torch.arange(len(tokens), device=tokens.device) if said is None else rows_of(said)
+    for block in index.split(work.chunks.outer) if len(index) else ():
+        room, kept, filled = None, [], 0
+        for part in block.split(work.chunks.inner):
+            logits = work.space.logits(part)
+            stats = work.rows.stats(logits, tokens[part])
+            logp[part], entropy[part] = stats.logp, stats.entropy
+            known = _at(inputs, part, stats.logp)
+            each[part], g, e = goal.slopes(known, stats.entropy)
+            if not gradients.wanted:
                 del logits
-            if room is not None:
-                index = block[torch.cat(kept)]
-                gradients.add(room[: len(index)], index)
-        outputs = each.sum(), logp, entropy, each
-        ctx.mark_non_differentiable(*outputs[1:])
-        ctx.gradients = gradients.finish()
-        return outputs
+                continue
+            keep = (g != 0) | (e != 0)
+            kept.append(keep)
+            place = (keep.cumsum(0) - 1 + filled).masked_fill(~keep, -1)
+            filled = filled + keep.sum()
+            room = work.space.gradients(logits, len(block)) if room is None else room
+            work.rows.gradient(logits, tokens[part], stats, g, e, room, place)
+            del logits
+        if room is not None:
+            of_block = block[torch.cat(kept)]
+            gradients.add(room[: len(of_block)], of_block)
+    return each.sum(), logp, entropy, each, gradients.finish()
 
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *grad_outputs: Any
-    ) -> Any:
-        upstream: Tensor = grad_outputs[0]
-        if ctx.gradients is None:
-            raise RuntimeError("the gradient of this loss was handed over before; compute it again")
-        gradients, ctx.gradients = ctx.gradients, None  # handed over, not copied: [V, H] is large
-        if upstream.is_cuda or float(upstream) != 1:  # on a GPU, asking would wait for it
-            for each in gradients:
-                if each is not None:
-                    each.mul_(upstream)
-        return *[None] * 8, *gradients
+
+@one_pass.register_fake
+def _(
+    tokens: Tensor,
+    old_logp: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    segment: Tensor,
+    ref_logp: Tensor | None,
+    said: Tensor | None,
+    objective: int,
+    entropy_bonus: float,
+    needed: Sequence[bool],
+    bias: Tensor | None,
+    operands: Sequence[Tensor],
+    temperature: float,
+    softcap: float | None,
+    dtype: torch.dtype | None,
+    chunk: int | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+    exact = exact_type(dtype or torch.promote_types(operands[0].dtype, operands[1].dtype))
+    logp, entropy, each = (old_logp.new_empty(tokens.shape, dtype=exact) for _ in range(3))
+    return each.new_empty(()), logp, entropy, each, like(bias, operands, needed)
+
+
+def _remember(ctx: Any, inputs: Any, output: Any) -> None:
+    _, *numbers, gradients = output
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(*numbers, *gradients)
+    ctx.needed, ctx.gradients = inputs[9], gradients
+
+
+def _backward(ctx: Any, upstream: Tensor | None, *_: None) -> Any:
+    if ctx.gradients is None:
+        raise RuntimeError("the gradient of this loss was handed over before; compute it again")
+    gradients, ctx.gradients = ctx.gradients, None  # handed over, not copied: [V, H] is large
+    if upstream is None:
+        return (None,) * 16
+    spread = given_back(ctx.needed, [each.mul_(upstream) for each in gradients])
+    return *[None] * 10, spread[0], spread[1:], *[None] * 4
+
+
+one_pass.register_autograd(_backward, setup_context=_remember)
 
 
 def _at(inputs: TokenInputs, rows: Tensor, logp: Tensor) -> TokenInputs:

@@ -10,6 +10,7 @@ H = -sum p l:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,11 +45,24 @@ class Stats:
     entropy: Tensor  # [n]
 
 
+def merged(shards: Sequence[Stats]) -> Stats:
+    """Stats of whole rows, from those of the pieces of the vocabulary they are spread over.
+
+    In a piece without the chosen token that is -1 and its logp -inf. (lse, entropy) hold what the
+    running sums m, s = sum e^(z - m) and t = sum e^(z - m) z do: lse = m + log s, lse - entropy =
+    t / s. With the stats of whole rows, `gradient` of each piece is its part of the whole.
+    """
+    lse = torch.stack([each.lse for each in shards]).logsumexp(0)
+    means = [(each.lse - lse).exp() * (each.lse - each.entropy - lse) for each in shards]
+    chosen = torch.stack([each.logp + each.lse for each in shards]).amax(0)
+    return Stats((chosen - lse).clamp(max=0), lse, (-torch.stack(means).sum(0)).clamp(min=0))
+
+
 class Rows(Protocol):
     """Work on rows of logits. `logits` come without bias."""
 
     def stats(self, logits: Tensor, tokens: Tensor) -> Stats:
-        """logits [n, V] stay as they are; tokens [n]."""
+        """logits [n, V] stay as they are; tokens [n], -1 where another shard holds it."""
         ...
 
     def gradient(
@@ -102,7 +116,8 @@ class TorchRows:
             total = weight.sum(1)
             log_total = total.log()
             lse[part] = top[:, 0] + log_total
-            logp[part] = shifted.gather(1, tokens[part, None])[:, 0] - log_total
+            chosen = shifted.gather(1, tokens[part, None].clamp(min=0))[:, 0]
+            logp[part] = chosen.masked_fill(tokens[part] < 0, -torch.inf) - log_total
             mean = torch.bmm(weight[:, None], shifted[:, :, None])[:, 0, 0] / total
             entropy[part] = (log_total - mean).clamp(min=0)
         return Stats(logp, lse, entropy)
@@ -139,7 +154,8 @@ class TorchRows:
                 weight.mul_(centred.sub_(g[part, None]))
             else:
                 weight.mul_(-g[part, None])
-            weight.scatter_add_(1, tokens[part, None], g[part, None].to(weight.dtype))
+            here = g[part].masked_fill(tokens[part] < 0, 0).to(weight.dtype)
+            weight.scatter_add_(1, tokens[part, None].clamp(min=0), here[:, None])
             if slope is not None:
                 weight.mul_(slope)
             elif self.shape.temperature != 1:

@@ -76,10 +76,11 @@ def _stats_kernel(
         s = scale * s + tl.sum(e, 0)
         m = top
     token = tl.load(tokens + row)
-    y = tl.load(logits + token)
-    z = _shaped(y, token, True, bias, inverse_temperature, cap, biased)
+    here = token >= 0  # else in another shard of the vocabulary
+    y = tl.load(logits + token, mask=here, other=0.0)
+    z = _shaped(y, token, here, bias, inverse_temperature, cap, biased)
     log_s = tl.log(s)
-    tl.store(logp + row, tl.minimum((z - m) - log_s, 0.0))
+    tl.store(logp + row, tl.where(here, tl.minimum((z - m) - log_s, 0.0), float("-inf")))
     tl.store(lse + row, m + log_s)
     tl.store(entropy + row, tl.maximum(log_s - t / s, 0.0))
 

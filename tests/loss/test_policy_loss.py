@@ -66,9 +66,14 @@ def test_every_combination_is_autograds_to_the_last_digits(
 
 @pytest.mark.parametrize("clip", RULES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_narrow_inputs_are_worked_on_in_float32(clip: str, dtype: torch.dtype) -> None:
-    """The specification gets the same rounded inputs, so only our own rounding is seen."""
-    part = case(64, 32, 1013, bias=True, rank=3 if dtype == torch.float32 else 0, dtype=dtype)
+@pytest.mark.parametrize("rank", [0, 3])
+def test_narrow_inputs_are_worked_on_in_float32(clip: str, dtype: torch.dtype, rank: int) -> None:
+    """The specification gets the same rounded inputs, so only our own rounding is seen.
+
+    bfloat16 rounds a gradient by up to 2^-9 of it; that of hidden states is rounded once more
+    where it is added to LoRA's.
+    """
+    part = case(64, 32, 1013, bias=True, rank=rank, dtype=dtype)
     part = replace(part, **{name: getattr(part, name).float() for name in PLAIN})
     rule = fitted(made("clip", clip), part, 1.0)
     found, wanted, error = both(part, rule, entropy_bonus=0.01, kl=K3(0.1))

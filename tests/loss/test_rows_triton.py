@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlvr.loss.rows import Shape, Stats, TorchRows
+from rlvr.loss.rows import Shape, Stats, TorchRows, merged
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -104,16 +104,67 @@ def test_rows_further_apart_than_their_length() -> None:
 
 def test_the_whole_loss_with_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks, places and products around the kernels, as on a GPU."""
-    from rlvr.loss import head, policy_loss
+    from rlvr.loss import head
     from rlvr.loss.clip.gspo import GSPO
     from rlvr.loss.clip.ppo import PPO
     from tests.loss.cases import case, worst
     from tests.loss.test_policy_loss import both
 
-    for module in (head, policy_loss):
-        monkeypatch.setattr(module, "rows_for", lambda _, shape, bias: TritonRows(shape, bias))
+    monkeypatch.setattr(head, "rows_for", lambda _, shape, bias: TritonRows(shape, bias))
     for rule in (PPO(), GSPO()):
         part = case(23, 8, 300, bias=True, rank=2, softcap=8.0, dtype=torch.float32)
         found, wanted, error = both(part, rule, chunk=7, entropy_bonus=0.01)
         assert error < 2e-5
         assert worst([found.loss.detach()], [wanted.loss.detach()]) < 1e-4
+
+
+@pytest.mark.parametrize("shape", [Shape(), Shape(0.7, 6.0)])
+@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("cut", [1, 120, 299])
+def test_shards_of_the_vocabulary_merge_to_the_whole(shape: Shape, kernels: bool, cut: int) -> None:
+    """Statistics of both pieces give those of whole rows, and these each piece's gradient."""
+    logits, tokens, bias = numbers(9, 300)
+    logits[3, :cut] = -200  # a piece that carries no probability
+    pieces = [
+        (logits[:, :cut], torch.where(tokens < cut, tokens, -1), bias[:cut]),
+        (logits[:, cut:], torch.where(tokens >= cut, tokens - cut, -1), bias[cut:]),
+    ]
+    rows = [TritonRows(shape, each) if kernels else TorchRows(shape, each) for *_, each in pieces]
+    parts = [each.stats(y, at) for each, (y, at, _) in zip(rows, pieces, strict=True)]
+    found, wanted = merged(parts), exact(shape, bias).stats(logits.double(), tokens)
+    for name in ("logp", "lse", "entropy"):
+        a, b = getattr(found, name).double(), getattr(wanted, name)
+        assert torch.allclose(a, b, rtol=0, atol=1e-5), name
+    g, e = torch.randn(2, 9, generator=torch.Generator().manual_seed(3)).to(DEVICE)
+    place = torch.arange(9, device=DEVICE)
+    slopes = [torch.empty_like(y) for y, _, _ in pieces]
+    for each, (y, at, _), slope in zip(rows, pieces, slopes, strict=True):
+        each.gradient(y, at, found, g, e, slope, place)
+    whole = torch.empty(9, 300, device=DEVICE, dtype=torch.float64)
+    exact(shape, bias).gradient(
+        logits.double(), tokens, wanted, g.double(), e.double(), whole, place
+    )
+    assert torch.allclose(torch.cat(slopes, 1).double(), whole, rtol=0, atol=1e-5)
+
+
+def test_offsets_beyond_two_to_the_31() -> None:
+    """The second row begins 2^31 numbers behind the first, as row 14,135 of a vocabulary of 152k.
+
+    Of the memory between them nothing is touched.
+    """
+    logits, tokens, _ = numbers(2, 300)
+    apart = 2**31 + 4096
+    far, out = (
+        torch.empty(apart + 300, dtype=dtype, device=DEVICE).as_strided((2, 300), (apart, 1))
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    far.copy_(logits)
+    found = TritonRows(Shape()).stats(far, tokens)
+    wanted = TritonRows(Shape()).stats(logits, tokens)
+    for name in ("logp", "lse", "entropy"):
+        assert torch.equal(getattr(found, name), getattr(wanted, name))
+    g = torch.ones(2, device=DEVICE)
+    place, near = torch.arange(2, device=DEVICE), torch.empty_like(logits)
+    TritonRows(Shape()).gradient(far, tokens, found, g, 0 * g, out, place)
+    TritonRows(Shape()).gradient(logits, tokens, found, g, 0 * g, near, place)
+    assert torch.allclose(out.float(), near, rtol=2**-7, atol=1e-30)
