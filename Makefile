@@ -14,14 +14,14 @@ test: env
 	@echo "== style and types"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/mypy
 	@echo "== tests"
 	$(BIN)/python -m pytest
 
 lint: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/pyright
+	$(BIN)/mypy
 
 env: $(STAMP)
 

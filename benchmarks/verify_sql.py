@@ -45,7 +45,7 @@ def measure(data: Path, workers: int, perturb: int) -> dict[str, dict[str, float
     verifier.open()
 
     def judge(problem: Problem) -> Verdict:
-        return verifier(str(problem.reference), problem.reference, **problem.fields)  # pyright: ignore
+        return verifier(str(problem.reference), problem.reference, **problem.fields)
 
     table = {"first": timed(judge, problems), "again": timed(judge, problems)}
     with Pool(verifier, workers=workers) as pool:

@@ -16,12 +16,15 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from rlvr.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NAME = "rlvr_packed"
 WASTE = 0.25  # the share of a padded group that may be padding
@@ -127,7 +130,7 @@ def attend(
     if packing is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-        return sdpa_attention_forward(  # pyright: ignore[reportReturnType]
+        return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
         )
     q, k, v = (each[0].transpose(0, 1) for each in (query, key, value))  # [T, heads, D]
@@ -152,10 +155,12 @@ def _padded(
     outs = []
     for group in packing.groups:
         longest = group.index.shape[1]
-        padded = [each[group.index].transpose(1, 2) for each in (q, k, v)]
+        padded_q, padded_k, padded_v = (each[group.index].transpose(1, 2) for each in (q, k, v))
         mask = _band(longest, window, q.device) if window and window < longest else None
         out = nn.functional.scaled_dot_product_attention(
-            *padded,
+            padded_q,
+            padded_k,
+            padded_v,
             attn_mask=mask,
             dropout_p=dropout,
             scale=scaling,
@@ -188,11 +193,12 @@ def _variable_length(
     bounds = packing.cu_seqlens, packing.cu_seqlens, packing.longest, packing.longest
     left = window - 1 if window else -1
     if importlib.util.find_spec("flash_attn") is not None:
-        from flash_attn import flash_attn_varlen_func  # pyright: ignore[reportMissingImports]
+        from flash_attn import flash_attn_varlen_func
 
-        return flash_attn_varlen_func(
+        out: Tensor = flash_attn_varlen_func(
             q, k, v, *bounds, dropout, scaling, causal=True, window_size=(left, 0)
         )
+        return out
     from torch.nn.attention.varlen import varlen_attn
 
     known = inspect.signature(varlen_attn).parameters
@@ -208,9 +214,9 @@ def _variable_length(
             options["enable_gqa"] = True
         else:
             k, v = (each.repeat_interleave(q.shape[1] // k.shape[1], 1) for each in (k, v))
-    out = varlen_attn(q, k, v, *bounds, **options)
-    assert isinstance(out, Tensor)
-    return out
+    states = varlen_attn(q, k, v, *bounds, **options)
+    assert isinstance(states, Tensor)
+    return states
 
 
 def _pads(model: nn.Module) -> bool:
@@ -224,7 +230,7 @@ def _pads(model: nn.Module) -> bool:
     return kind not in (torch.float16, torch.bfloat16)
 
 
-def attach(model: nn.Module) -> None:
+def attach(model: PreTrainedModel) -> None:
     """Give `model` packed attention.
 
     Raises UserError when rows packed give other numbers than each alone.
@@ -238,18 +244,19 @@ def attach(model: nn.Module) -> None:
     if getattr(model.config, "attention_chunk_size", None):
         raise UserError(f"{kind}: attention in chunks is not supported")
     try:
-        model.set_attn_implementation(NAME)  # pyright: ignore[reportCallIssue]
+        model.set_attn_implementation(NAME)
     except (ValueError, AttributeError) as error:
         raise UserError(f"{kind} does not take another attention: {error}") from None
     _check(model)
 
 
 @torch.no_grad()
-def _check(model: nn.Module) -> None:
+def _check(model: PreTrainedModel) -> None:
     """Two short rows, packed and alone, must give the same states."""
     kind = type(model).__name__
     device = next(model.parameters()).device
-    size = model.get_input_embeddings().weight.shape[0]  # pyright: ignore[reportCallIssue]
+    embedding: Any = model.get_input_embeddings()
+    size = len(embedding.weight)
     lengths = (5, 4)
     ids = (torch.arange(sum(lengths), device=device) * 7 + 3) % size
     positions = torch.cat([torch.arange(length, device=device) for length in lengths])
@@ -269,11 +276,11 @@ def _check(model: nn.Module) -> None:
         raise UserError(f"{kind} cannot be trained on packed rows: {error}") from None
     finally:
         model.train(training)
-    error = (packed - alone).float().norm() / alone.float().norm()
+    distance = (packed - alone).float().norm() / alone.float().norm()
     tolerance = 0.05 if packed.dtype in (torch.bfloat16, torch.float16) else 1e-3
-    if not error <= tolerance:
+    if not distance <= tolerance:
         raise UserError(
-            f"{kind} gives other states for packed rows than alone (off by {float(error):.0%}): "
+            f"{kind} gives other states for packed rows than alone (off by {float(distance):.0%}): "
             "it ignores position_ids or carries a state along the row"
         )
 
@@ -299,10 +306,12 @@ def packed_forward(
     packing = Packing.of(cu_seqlens, padded=_pads(model), prefix=prefix)
     # a mask of four dimensions is passed through as it is: no [T, T] mask is built
     unused = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=input_ids.device)
-    return model.base_model(  # pyright: ignore[reportCallIssue]
+    trunk: Any = model.base_model  # a property of every transformers and peft model
+    states: Tensor = trunk(
         input_ids=input_ids,
         position_ids=position_ids,
         attention_mask=unused,
         use_cache=False,
         packing=packing,
     ).last_hidden_state[0]
+    return states

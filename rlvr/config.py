@@ -210,7 +210,8 @@ def _stage(stage: str, default: str, layers: Sequence[tuple[str, Mapping[str, An
         (origin, layer[stage]["name"]) for origin, layer in layers if "name" in layer.get(stage, {})
     ]
     origin, name = named[-1] if named else ("default", default)
-    meant, given = default, {}
+    meant = default
+    given: dict[str, tuple[str, Any]] = {}
     for source, layer in layers:
         own = layer.get(stage, {})
         meant = own.get("name", meant)
@@ -224,14 +225,14 @@ def settings(kind: Any, given: Mapping[str, tuple[str, Any]], prefix: str) -> di
     """Every field of dataclass `kind` with its value and origin. A function has no settings."""
     path = f"{prefix}." if prefix else ""
     if not dataclasses.is_dataclass(kind):
-        for field in given:
-            raise UserError(f"--{path}{field}: a plain function has no settings")
+        for name in given:
+            raise UserError(f"--{path}{name}: a plain function has no settings")
         return {}
     hints = typing.get_type_hints(kind)
     known = {field.name: field for field in dataclasses.fields(kind) if field.init}
-    for field in given:
-        if field not in known:
-            raise unknown(f"setting of {prefix or 'the run'}", field, known)
+    for name in given:
+        if name not in known:
+            raise unknown(f"setting of {prefix or 'the run'}", name, known)
     values: dict[str, Value] = {}
     for name, field in known.items():
         if name in given:

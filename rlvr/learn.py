@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlvr.advantage.weigh import Weights
 from rlvr.batch import Batch, Part, Row
-from rlvr.loss.clip.inputs import Rule, TokenInputs
+from rlvr.loss.clip.inputs import Fitted, Rule, TokenInputs
 from rlvr.loss.policy_loss import policy_loss
 from rlvr.policy import Policy
 from rlvr.types import Rollout
@@ -103,8 +103,9 @@ class Learner:
 
     def _fitted(self, parts: Sequence[Part], learned: Learned) -> Rule:
         """The rule for this minibatch: BAPO's bounds, DRPO's hinge need all of its ratios first."""
-        if not self.rule.needs_fit:
-            return self.rule
+        rule: Rule = self.rule
+        if not rule.needs_fit:
+            return rule
         inputs = [_inputs(part, self.policy.score(part, self.temperature)[0]) for part in parts]
         rows = 0
         for index, each in enumerate(inputs):
@@ -116,7 +117,7 @@ class Learner:
                 for name in ("logp", "old_logp", "weight", "scale", "segment")
             }
         )
-        fitted = self.rule.fit(whole)
+        fitted: Fitted = self.rule.fit(whole)
         learned.clip = dict(fitted.report)
         return fitted.rule
 

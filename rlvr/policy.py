@@ -160,7 +160,7 @@ class Policy:
                 model,
                 LoraConfig(
                     r=self.settings.lora_rank,
-                    lora_alpha=self.settings.lora_alpha,  # pyright: ignore[reportArgumentType]
+                    lora_alpha=self.settings.lora_alpha,  # type: ignore[arg-type]  # floats too
                     target_modules=targets[0] if len(targets) == 1 else list(targets),
                     task_type="CAUSAL_LM",
                 ),

@@ -61,7 +61,8 @@ class Plugin:
 def builtin(stage: str) -> dict[str, str]:
     if stage not in STAGES:
         raise unknown("stage", stage, STAGES)
-    return importlib.import_module(STAGES[stage]).BUILTIN
+    names: dict[str, str] = importlib.import_module(STAGES[stage]).BUILTIN
+    return names
 
 
 def _adapters(stage: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,12 +70,12 @@ class Verdict:
         return cls(Status.CORRECT if reward > 0 else Status.WRONG, reward)
 
     @classmethod
-    def wrong(cls, detail: str = "", **more: object) -> Verdict:
-        return cls(Status.WRONG, 0.0, detail, **more)  # pyright: ignore[reportArgumentType]
+    def wrong(cls, detail: str = "", **more: Any) -> Verdict:
+        return cls(Status.WRONG, 0.0, detail, **more)
 
     @classmethod
-    def broken(cls, detail: str, **more: object) -> Verdict:
-        return cls(Status.BROKEN, None, detail, **more)  # pyright: ignore[reportArgumentType]
+    def broken(cls, detail: str, **more: Any) -> Verdict:
+        return cls(Status.BROKEN, None, detail, **more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -120,7 +119,7 @@ def products(given: Work) -> Tensor:
 
 def trl(given: Work) -> Tensor:
     """TRL's chunked head and the loss in PyTorch."""
-    from trl.kernels import ChunkedLogProbFunction  # pyright: ignore[reportMissingImports]
+    from trl.kernels import ChunkedLogProbFunction
 
     logp, entropy, *_ = ChunkedLogProbFunction.apply(
         given.hidden,
@@ -138,16 +137,16 @@ def trl(given: Work) -> Tensor:
 
 def liger(given: Work) -> Tensor:
     """Liger's fused GRPO loss: no entropy bonus."""
-    from liger_kernel.chunked_loss import (  # pyright: ignore[reportMissingImports]
+    from liger_kernel.chunked_loss import (
         LigerFusedLinearGRPOLoss,
     )
 
     responses = len(given.tokens) // LENGTH
     shape = (responses, LENGTH)
-    loss: Any = LigerFusedLinearGRPOLoss(
+    objective = LigerFusedLinearGRPOLoss(
         beta=BETA, compiled=False, epsilon_low=0.2, epsilon_high=0.28, loss_type="dapo"
     )
-    return loss(
+    loss: Tensor = objective(
         given.hidden.view(*shape, -1),
         given.weight_matrix,
         given.tokens.view(shape),
@@ -156,6 +155,7 @@ def liger(given: Work) -> Tensor:
         ref_per_token_logps=given.ref_logp.view(shape),
         old_per_token_logps=given.old_logp.view(shape),
     )[0]
+    return loss
 
 
 def _sum(given: Work, logp: Tensor, entropy: Tensor) -> Tensor:

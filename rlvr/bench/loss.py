@@ -70,7 +70,7 @@ def measure(of: Sizes, rounds: int) -> list[dict[str, Any]]:
     for at, (name, keep) in enumerate(entries):
         mine = [turn[at] for turn in turns]
         base = entries.index(("naive", keep))
-        row = {
+        row: dict[str, Any] = {
             "contestant": name,
             "keep": keep,
             **{
@@ -132,7 +132,8 @@ class _Worker:
         line = self.process.stdout.readline()
         if not line:
             raise UserError(f"{self.name} ended with exit code {self.process.wait()}, see above")
-        return json.loads(line)
+        said: dict[str, float] = json.loads(line)
+        return said
 
 
 def table(of: Sizes, rows: Sequence[dict[str, Any]], machine: str) -> str:

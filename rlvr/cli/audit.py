@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +14,7 @@ import cyclopts
 from rlvr import config, registry
 from rlvr.cli.progress import Progress
 from rlvr.errors import UserError
+from rlvr.tasks.task import Task
 from rlvr.types import Problem
 from rlvr.verifiers import audit_trials
 from rlvr.verifiers.audit import Report, Trial
@@ -123,7 +124,7 @@ def _golds(
     task = stage.stages["task"].build()
     parts: list[Iterator[Trial]] = []
     for each in (split,) if split else SPLITS:
-        problems: list[Problem] = _problems(task, each, required=split is not None)
+        problems = _problems(task, each, required=split is not None)
         if problems:
             parts.append(audit_trials.golds(problems, verifier, limit))
     if not parts:
@@ -131,9 +132,9 @@ def _golds(
     return chain(*parts)
 
 
-def _problems(task: object, split: str, required: bool) -> list[Problem]:
+def _problems(task: Task, split: str, required: bool) -> Sequence[Problem]:
     try:
-        return task.problems(split)  # pyright: ignore[reportAttributeAccessIssue]
+        return task.problems(split)
     except UserError:
         if required or split == SPLITS[0]:
             raise

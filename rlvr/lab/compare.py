@@ -27,7 +27,8 @@ class Compared:
         return torch.cat([each.weights.advantage[each.scores.valid] for each in self.batches])
 
     def mean_of(self, key: str) -> float:
-        return sum(each.report["summary"][key] for each in self.batches) / len(self.batches)
+        total: float = sum(each.report["summary"][key] for each in self.batches)
+        return total / len(self.batches)
 
 
 def table(compared: Sequence[Compared]) -> str:

@@ -22,8 +22,8 @@ WARPS = 16
 LOWEST = tl.constexpr(-1e30)  # stands for -inf, which 0 times would be NaN
 
 
-@triton.jit
-def _shaped(
+@triton.jit  # type: ignore[untyped-decorator]
+def _shaped(  # type: ignore[no-untyped-def]
     y,
     at,
     mask,
@@ -42,8 +42,8 @@ def _shaped(
     return y * inverse_temperature
 
 
-@triton.jit
-def _stats_kernel(
+@triton.jit  # type: ignore[untyped-decorator]
+def _stats_kernel(  # type: ignore[no-untyped-def]
     logits,
     stride,
     tokens,
@@ -85,8 +85,8 @@ def _stats_kernel(
     tl.store(entropy + row, tl.maximum(log_s - t / s, 0.0))
 
 
-@triton.jit
-def _gradient_kernel(
+@triton.jit  # type: ignore[untyped-decorator]
+def _gradient_kernel(  # type: ignore[no-untyped-def]
     logits,
     stride,
     tokens,

@@ -179,7 +179,7 @@ def _accuracy(
     axis = f"evaluations of {name}"
     found.axes[axis] = _axis([row["step"] for row in evals], spent)
     bounds = [interval(row) or (None, None) for row in evals]
-    sampled = {
+    sampled: dict[str, Any] = {
         "name": "sampled (pass@1)",
         "axis": axis,
         "y": [number(row.get("accuracy")) for row in evals],

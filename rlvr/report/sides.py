@@ -69,16 +69,16 @@ def _side(label: str, name: str) -> Side:
 
 def _step(folder: Path, metrics: Metrics, at: str) -> int:
     """The evaluated step that `at` names; the last step of a run without evaluations."""
-    evaluated = sorted({row["step"] for row in metrics.evals})
+    evaluated: list[int] = sorted({row["step"] for row in metrics.evals})
     if at == "last":
-        return evaluated[-1] if evaluated else metrics.steps[-1]["step"]
+        return evaluated[-1] if evaluated else int(metrics.steps[-1]["step"])
     if not evaluated:
         raise UserError(f"{folder} was never evaluated, so there is no @{at}")
     if at == "first":
         return evaluated[0]
     if at == "best":
         row = best(metrics.of(*metrics.tasks()[0]))
-        return row["step"] if row else evaluated[-1]
+        return int(row["step"]) if row else evaluated[-1]
     if not at.isdecimal() or int(at) not in evaluated:
         known = ", ".join(map(str, evaluated))
         raise UserError(f"{folder} was not evaluated at @{at}; first, best, last or one of {known}")

@@ -13,7 +13,7 @@ class Rows(CacheLayerMixin):
     is_sliding = False
 
     def __init__(self, columns: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.columns = columns
         self.filled = 0
 

@@ -47,7 +47,7 @@ class Jsonl:
             ]
             if len(shaped) != len(prompt) or not prompt:
                 raise UserError(f"{where}: a chat is a list of objects with 'role' and 'content'")
-            chat = shaped
+            chat: str | list[dict[str, str]] = shaped
         else:
             text = source.text(row, self.prompt, where)
             chat = [{"role": "user", "content": text}] if self.system else text

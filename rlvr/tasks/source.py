@@ -60,12 +60,13 @@ def hub_rows(name: str, subset: str | None, split: str) -> Sequence[dict[str, An
     import datasets
 
     try:
-        return datasets.load_dataset(name, subset, split=split)  # pyright: ignore[reportReturnType]
+        found: Sequence[dict[str, Any]] = datasets.load_dataset(name, subset, split=split)
     except Exception as error:  # noqa: BLE001 - the library's network and data errors share no base
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"cannot load {name} ({split}) from the hub: {reason}; --task.path takes a local copy"
         ) from None
+    return found
 
 
 def rows(path: Path | None, name: str, subset: str | None, split: str) -> Sequence[dict[str, Any]]:

@@ -116,8 +116,9 @@ def _now(outcome: Any) -> Any:
     return asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome
 
 
-def _plain(verifier: Callable[..., Verdict]) -> Callable[..., Verdict]:
+def _plain(verifier: Any) -> Callable[..., Verdict]:
     """The wrapped function's name and help, a verifier's signature; the prompt is wanted."""
-    del verifier.__wrapped__  # pyright: ignore[reportFunctionMemberAccess]
-    verifier.takes_prompt = True  # pyright: ignore[reportFunctionMemberAccess]
-    return verifier
+    del verifier.__wrapped__
+    verifier.takes_prompt = True
+    plain: Callable[..., Verdict] = verifier
+    return plain

@@ -60,7 +60,8 @@ def rewritten(golds: Iterable[str]) -> Iterator[Trial]:
 
 def _code() -> Iterator[Trial]:
     for number, (label, category, parts) in enumerate(corpora.blocks("code.txt"), 1):
-        fields = {name: parts[name] for name in ("tests", "entry_point") if name in parts}
+        wanted = ("tests", "entry_point")
+        fields: dict[str, object] = {name: parts[name] for name in wanted if name in parts}
         case = Case(parts["response"], None, fields, id=f"code-{number}, {category}")
         yield Trial(_family(label, category), label == "accept", case)
 

@@ -71,7 +71,8 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         while os.getppid() == self._parent:
-            ready, _, _ = select.select([self._control, wake_read], [], [], 1.0)
+            watched: list[socket.socket | int] = [self._control, wake_read]
+            ready, _, _ = select.select(watched, [], [], 1.0)
             if wake_read in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake_read, 4096)

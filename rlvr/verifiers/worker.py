@@ -29,7 +29,7 @@ def work(channel: int, call: Call, traits: Traits, processes: int) -> None:
     link = socket.socket(fileno=channel)
     try:
         if hasattr(call.verifier, "open"):
-            call.verifier.open()  # pyright: ignore[reportFunctionMemberAccess]
+            call.verifier.open()
     except BaseException as error:  # noqa: BLE001 - whatever it raised, it cannot judge
         link.sendall(wire.frame(0, wire.encode({"failed": brief(error)})))
         os._exit(0)

@@ -134,7 +134,7 @@ def test_tokens_are_accounted_for_once():
     weights = weigh(scores, GRPO(), D3S(samples=0.5, tokens=1), TokenMean(), keep=keep)
     counts = waste(scores, weights)
     causes = [counts[key] for key in counts if key not in ("sampled", "per_informative")]
-    assert sum(causes) == counts["sampled"] == 41  # pyright: ignore[reportCallIssue, reportArgumentType]
+    assert sum(causes) == counts["sampled"] == 41
     assert (counts["broken"], counts["single"]) == (7, 6)
     assert (counts["all_right"], counts["all_wrong"]) == (8, 10)
     assert counts["per_informative"] == pytest.approx(41 / float(counts["trained"] or 0))

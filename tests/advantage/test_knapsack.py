@@ -20,7 +20,7 @@ CASE = GOLDEN["knapsack"]
 
 def known(rates: list[float | None], **settings: object) -> Knapsack:
     """A knapsack that has seen 1000 outcomes at each rate; None is a problem never seen."""
-    budget = Knapsack(**settings)  # pyright: ignore[reportArgumentType]
+    budget = Knapsack(**settings)
     for i, p in enumerate(rates):
         if p is not None:
             right = round(p * 1000)

@@ -37,10 +37,10 @@ def test_spiders_own_layout(tmp_path: Path) -> None:
     (problem,) = Text2SQL(path=spider(tmp_path)).problems("test")
     assert problem.reference == "SELECT count(*) FROM pet"
     assert problem.fields == {"database": str(tmp_path / "database" / "pets" / "pets.sqlite")}
-    asked = problem.prompt[-1]["content"]  # pyright: ignore
+    asked = problem.prompt[-1]["content"]
     assert "CREATE TABLE pet (id INTEGER PRIMARY KEY, name TEXT);" in asked
     assert asked.endswith("How many pets?")
-    assert Sql()("SELECT 2", problem.reference, **problem.fields).correct  # pyright: ignore
+    assert Sql()("SELECT 2", problem.reference, **problem.fields).correct
 
 
 def test_one_object_a_line_and_flat_databases(tmp_path: Path) -> None:

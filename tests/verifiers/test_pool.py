@@ -254,7 +254,7 @@ def test_a_few_broken_verdicts_stop_nothing():
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
-        (Case(None), "the response is a NoneType"),  # pyright: ignore[reportArgumentType]
+        (Case(None), "the response is a NoneType"),
         (Case("x", {1, 2}), "not plain data"),
         (Case("x", None, {"f": object()}), "not plain data"),
     ],
@@ -275,7 +275,7 @@ def test_groups_come_back_in_order_while_later_ones_are_sampled():
     events = []
 
     def rollout(text):
-        return Rollout((1,), None, None, text, Finish.STOP, 0)  # pyright: ignore[reportArgumentType]
+        return Rollout((1,), None, None, text, Finish.STOP, 0)
 
     def groups():
         for number in range(6):

@@ -40,7 +40,8 @@ def draw(scores: Scores, size: int, seed: int | None) -> Exams:
     prompts = prompts[order(len(prompts))]
     members = _members(scores)
     exam = torch.full((len(scores.reward),), -1, dtype=torch.int64)
-    bundle_of, size_of = [], []
+    bundle_of: list[int] = []
+    size_of: list[int] = []
     for number, start in enumerate(range(0, len(prompts), size)):
         chosen = [members[int(q)] for q in prompts[start : start + size]]
         exams = min(len(rows) for rows in chosen)

@@ -51,11 +51,11 @@ class BAPO(TokenRatio):
         check_bounds(self.low_max, self.high_max, self.dual)
 
     @property
-    def low(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def low(self) -> float:
         return self.low_start
 
     @property
-    def high(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def high(self) -> float:
         return self.high_start
 
     def fit(self, old: TokenInputs) -> Fitted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -14,8 +14,14 @@ from rlvr.loss.clip.ratio import check_bounds, clipped, log_ratio, surrogate
 class TokenRatio:
     """The behaviour; whoever inherits says `low`, `high` and `dual`."""
 
-    low: float
-    high: float
+    if TYPE_CHECKING:  # a field or a property
+
+        @property
+        def low(self) -> float: ...
+
+        @property
+        def high(self) -> float: ...
+
     dual: float | None
 
     per_token: ClassVar[bool] = True

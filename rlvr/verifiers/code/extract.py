@@ -29,7 +29,8 @@ def find(response: str) -> Found:
 def _fenced(text: str) -> list[tuple[str, str]]:
     """(first word after the fence, body) of every fenced block; one that is never closed ends with the text."""
     blocks: list[tuple[str, str]] = []
-    fence, word, indent, body = "", "", 0, []
+    fence, word, indent = "", "", 0
+    body: list[str] = []
     for line in text.split("\n"):
         bare = line.strip()
         if not fence:

@@ -112,7 +112,8 @@ class Program:
 
     def _obey(self, message: dict[str, Any]) -> dict[str, Any]:
         try:
-            return getattr(self, f"_do_{message['do']}")(message)
+            answer: dict[str, Any] = getattr(self, f"_do_{message['do']}")(message)
+            return answer
         except BaseException as error:  # noqa: BLE001 - the program's own, SystemExit included
             return {"error": self._error(error)}
 
@@ -311,7 +312,7 @@ def _script(source: str) -> None:
     except BaseException as error:  # noqa: BLE001 - the program's own
         code = {"memory": 101, "disk": 102, "denied": 103, "processes": 104}.get(_label(error), 1)
     try:
-        threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
+        threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter itself does at its end
         import atexit
 
         atexit._run_exitfuncs()

@@ -84,7 +84,7 @@ class Pair:
         except (OSError, frames.FrameError):
             report, died = None, True
         finally:
-            gone = bool(report) and report.get("status") == "lost"
+            gone = report is not None and report.get("status") == "lost"
             ending = self.programs.finish(stop=not gone)
             if not (report and report.get("reusable")):
                 self._drop_tester()

@@ -95,7 +95,7 @@ class Encoder:
         return self._special(value)
 
 
-def _as(base: type, value: Any) -> Any:
+def _as(base: Any, value: Any) -> Any:
     """The builtin inside an instance of a subclass, without asking the subclass."""
     if base is int:
         return int.__add__(value, 0)

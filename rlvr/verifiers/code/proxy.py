@@ -70,7 +70,7 @@ class Link:
     def ask(self, **message: Any) -> dict[str, Any]:
         """Like `tell`; raises the error that the program raised."""
         self.touch()
-        answer = self.tell(message)
+        answer: dict[str, Any] = self.tell(message)
         if "error" in answer and message["do"] != "next":
             raise self.error(answer["error"])
         return answer
@@ -128,7 +128,7 @@ class Link:
                     error = kind(text)
                 except TypeError:  # UnicodeDecodeError and a few more take five arguments
                     error = ValueError(text)
-                error.program_label = label  # pyright: ignore[reportAttributeAccessIssue]
+                vars(error)["program_label"] = label
                 return error
         self.malformed = "an error that is none"
         self.lost = True
@@ -253,7 +253,8 @@ class Object(Remote):
         return link.call(object.__getattribute__(self, "_number"), arguments, keywords)
 
     def __len__(self) -> int:
-        return self._apply("len")
+        length: int = self._apply("len")
+        return length
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._apply("iter"))

@@ -55,4 +55,5 @@ def instrument(tree: ast.Module, tally: Tally) -> ast.Module:
     tally.written = sum(isinstance(node, ast.Assert) for node in ast.walk(tree))
     if not tally.counting:
         return tree
-    return ast.fix_missing_locations(_Counted().visit(tree))
+    counted: ast.Module = _Counted().visit(tree)
+    return ast.fix_missing_locations(counted)

@@ -127,7 +127,7 @@ class Answers(Expressions):
         if self.takes(r"\$"):
             money = True
         percent = self.takes("%")
-        if percent and self.token.mark is Mark.WORD:
+        if percent and self.tokens[self.at].mark is Mark.WORD:
             return Quantity(node, self.unit(node)[1], True)
         node, unit, named_percent = *self.unit(node), False
         if unit in ("percent", "per cent"):

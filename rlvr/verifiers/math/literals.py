@@ -42,5 +42,5 @@ def literal(text: str) -> Num:
     mantissa, _, exponent = text.lower().partition("e")
     if len(exponent.lstrip("+-")) > 5 or abs(int(exponent or 0)) > MAX_EXPONENT:
         raise TooBig("exponent")
-    digits = len(mantissa.replace(".", "").lstrip("0")) if "." in mantissa else 0
-    return Num(Fraction(text), digits)
+    places = len(mantissa.replace(".", "").lstrip("0")) if "." in mantissa else 0
+    return Num(Fraction(text), places)

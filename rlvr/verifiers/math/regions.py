@@ -163,8 +163,10 @@ def _inequality(sides: tuple[Node, ...], ops: tuple[str, ...]) -> list[Piece] | 
         sides, first, second = sides[::-1], _MIRROR[second], _MIRROR[first]
     if first not in ("<", "<=") or second not in ("<", "<="):
         return None
-    low, high, low_in, high_in = sides[0], sides[2], first == "<=", second == "<="
-    return [Piece(low, high, low_in and not _is_infinite(low), high_in and not _is_infinite(high))]
+    left, right, low_in, high_in = sides[0], sides[2], first == "<=", second == "<="
+    return [
+        Piece(left, right, low_in and not _is_infinite(left), high_in and not _is_infinite(right))
+    ]
 
 
 def _without(parts: tuple[Node, ...]) -> list[Piece] | None:

@@ -130,7 +130,7 @@ def same_relation(a: Relation, b: Relation) -> bool:
 
 def _links(relation: Relation) -> list[tuple[str, Node]] | None:
     """Each step as (`=`, `!=`, `<` or `<=`, left minus right with the smaller side first)."""
-    links = []
+    links: list[tuple[str, Node]] = []
     for op, left, right in zip(relation.ops, relation.sides, relation.sides[1:], strict=False):
         left, right = as_fraction(left), as_fraction(right)
         if not (isinstance(left, EXPRESSION) and isinstance(right, EXPRESSION)):

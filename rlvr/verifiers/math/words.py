@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 
 
@@ -128,10 +129,11 @@ def measure(unit: str) -> tuple[tuple[str, int], Fraction | None] | None:
     if slash:
         joined = {("mi", "h"): "mph", ("km", "h"): "kph", ("m", "s"): "m/s"}
         name = joined.get((name, UNIT_OF.get(bottom, "")))
-    for dimension, sizes in {"length": _LENGTH, "time": _TIME, **_REST}.items():
-        if name in sizes:
+    tables: dict[str, Mapping[str, Fraction | None]] = {"length": _LENGTH, "time": _TIME, **_REST}
+    for dimension, sizes in tables.items():
+        if name is not None and name in sizes:
             size = sizes[name]
             if size is None:  # months and years have no fixed length
-                return ((name or "", power), Fraction(1))
+                return ((name, power), Fraction(1))
             return ((dimension, power), size**power)
     return None

@@ -15,6 +15,7 @@ import sysconfig
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rlvr.verifiers.sandbox.limits import Limits
 from rlvr.verifiers.sandbox.walls import LANDLOCK, NAMESPACES, RLIMITS
@@ -105,7 +106,7 @@ class Server:
         except OSError as error:
             raise SandboxError(f"the sandbox server is gone: {error}") from None
 
-    def _receive(self, seconds: float) -> dict:
+    def _receive(self, seconds: float) -> dict[str, Any]:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         if not poll.poll(max(0.0, seconds) * 1000):
@@ -116,7 +117,8 @@ class Server:
             raise SandboxError(f"the sandbox server is gone: {error}") from None
         if not data:
             raise SandboxError("the sandbox server is gone")
-        return json.loads(data)
+        message: dict[str, Any] = json.loads(data)
+        return message
 
     def start(self, limits: Limits, *descriptors: int) -> None:
         """Start one program with these descriptors; they stay open here."""

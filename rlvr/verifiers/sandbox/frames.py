@@ -48,7 +48,8 @@ def receive(descriptor: int, largest: int = LARGEST) -> Any:
 
 def _exactly(descriptor: int, count: int) -> bytes:
     """`count` bytes, or nothing at the end of the stream."""
-    parts, missing = [], count
+    parts: list[bytes] = []
+    missing = count
     while missing:
         part = os.read(descriptor, min(missing, 2**20))
         if not part:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
+from collections.abc import Mapping, Sequence
 
 from rlvr.verifiers.sandbox import kernel
 
@@ -127,11 +128,16 @@ def program(machine: str, signals: bool) -> list[tuple[int, int, int, int]]:
     ]
     if machine == "x86_64":
         lines += [(_AT_LEAST, 0, 1, X32), (_RETURN, 0, 0, KILL)]
-    refused = [(KILLED, KILL), (DENIED, DENY), (MISSING, ABSENT)]
+    refused: list[tuple[Mapping[str, Sequence[int | None]], int]] = [
+        (KILLED, KILL),
+        (DENIED, DENY),
+        (MISSING, ABSENT),
+    ]
     for table, answer in [*refused, *([(SIGNALS, DENY)] if signals else [])]:
         for numbers in table.values():
-            if numbers[column] is not None:
-                lines += [(_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, answer)]
+            number = numbers[column]
+            if number is not None:
+                lines += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, answer)]
     lines += [  # a new network socket, of any family; socketpair stays, asyncio needs it
         (_EQUAL, 0, 5, SOCKET[machine]),
         (_LOAD, 0, 0, _argument(0)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -29,7 +30,7 @@ def stop(connection: sqlite3.Connection) -> None:
     """
     real = sqlite3.connect(":memory:", isolation_level=None)
 
-    def ask(name: str, leading: int):
+    def ask(name: str, leading: int) -> Callable[..., Any]:
         @lru_cache(maxsize=4096)
         def answer(*arguments: Any) -> Any:
             given = list(arguments)

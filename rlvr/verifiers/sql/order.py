@@ -107,7 +107,8 @@ def read(sql: str, dialect: str) -> Order:
 
 def _key(term: exp.Ordered) -> exp.Expr:
     """The term's expression without its collation."""
-    return term.this.this if isinstance(term.this, exp.Collate) else term.this
+    key: exp.Expr = term.this.this if isinstance(term.this, exp.Collate) else term.this
+    return key
 
 
 def _with_key(term: exp.Ordered, key: exp.Expr) -> exp.Ordered:

@@ -23,8 +23,10 @@ def agrees_in_some_order(reference: Table, answer: Sequence[Row]) -> bool:
         return reference.agrees(answer)
     if len(answer) != len(reference.rows):
         return False
-    wanted = [[(row[i],) for row in reference.rows] for i in range(reference.width)]
-    given = [[(row[i],) for row in answer] for i in range(reference.width)]
+    wanted: list[list[Row]] = [
+        [(row[i],) for row in reference.rows] for i in range(reference.width)
+    ]
+    given: list[list[Row]] = [[(row[i],) for row in answer] for i in range(reference.width)]
     fits = [[j for j, column in enumerate(given) if same_multiset(want, column)] for want in wanted]
     for tries, order in enumerate(_orders(fits, given), start=1):
         if reference.agrees([tuple(row[j] for j in order) for row in answer]):

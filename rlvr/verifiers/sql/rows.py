@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TypeGuard
 
 from rlvr.verifiers.sql.wire import Cell, Row
 
@@ -48,7 +49,7 @@ class Table:
 
 def same_cell(one: Cell, other: Cell) -> bool:
     if _is_number(one) and _is_number(other):
-        return _same_number(one, other)  # pyright: ignore[reportArgumentType]
+        return _same_number(one, other)
     return type(one) is type(other) and one == other
 
 
@@ -68,10 +69,12 @@ def same_multiset(one: Sequence[Row], other: Sequence[Row]) -> bool:
 
 
 def _same_bundles(one: list[Row], other: list[Row]) -> bool:
-    bundles: defaultdict[Row, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
+    bundles: defaultdict[tuple[object, ...], tuple[list[Row], list[Row]]] = defaultdict(
+        lambda: ([], [])
+    )
     for side, rows in enumerate((one, other)):
         for row in rows:
-            bundles[tuple(0 if _is_number(cell) else (cell,) for cell in row)][side].append(row)  # pyright: ignore
+            bundles[tuple(0 if _is_number(cell) else (cell,) for cell in row)][side].append(row)
     return all(_same_bundle(*pair) for pair in bundles.values())
 
 
@@ -135,7 +138,7 @@ def _same_number(one: int | float | Decimal, other: int | float | Decimal) -> bo
     return math.isclose(one, other, rel_tol=RELATIVE, abs_tol=0.0)
 
 
-def _is_number(cell: Cell) -> bool:
+def _is_number(cell: Cell) -> TypeGuard[int | float | Decimal]:
     return isinstance(cell, int | float | Decimal) and not isinstance(cell, bool)
 
 
@@ -152,7 +155,7 @@ def _key(row: Row) -> Row:
 
 
 def _sort_key(row: Row) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    numbers = tuple(_finite(cell) for cell in row if _is_number(cell))  # pyright: ignore
+    numbers = tuple(_finite(cell) for cell in row if _is_number(cell))
     # rounded first, so that noise in one column does not decide before the next one is looked at
     return tuple(float(f"{value:.6e}") for value in numbers), numbers
 

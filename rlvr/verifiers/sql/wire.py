@@ -71,4 +71,5 @@ def _nested(table: list[Row]) -> bool:
 def _cell(cell: Any) -> Cell:
     if isinstance(cell, list | dict):
         return ("structure", json.dumps(cell, sort_keys=True, default=repr))
-    return cell
+    plain: Cell = cell
+    return plain

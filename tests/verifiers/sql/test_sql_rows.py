@@ -60,9 +60,9 @@ TABLES = st.lists(st.tuples(CELLS, CELLS), max_size=8)
     ],
 )
 def test_cells(one: object, other: object, same: bool) -> None:
-    assert same_cell(one, other) is same  # pyright: ignore[reportArgumentType]
-    assert same_cell(other, one) is same  # pyright: ignore[reportArgumentType]
-    assert same_multiset([(one,), ("x",)], [("x",), (other,)]) is same  # pyright: ignore
+    assert same_cell(one, other) is same
+    assert same_cell(other, one) is same
+    assert same_multiset([(one,), ("x",)], [("x",), (other,)]) is same
 
 
 @given(TABLES, st.randoms(use_true_random=False))

@@ -25,7 +25,7 @@ STUCK = (
 
 
 def judge(response: str, reference: object, database: object, **settings: object) -> Verdict:
-    return Sql(**settings)(response, reference, database=database)  # pyright: ignore
+    return Sql(**settings)(response, reference, database=database)
 
 
 def test_any_of_several_references(shops: list[str]) -> None:
@@ -326,7 +326,7 @@ def test_the_query_process_has_no_secrets_and_no_torch(
 )
 def test_settings_without_sense(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError):
-        Sql(**settings)  # pyright: ignore
+        Sql(**settings)
 
 
 def test_never_raises(shops: list[str]) -> None:
@@ -340,7 +340,7 @@ def test_never_raises(shops: list[str]) -> None:
         "SELECT " + "(" * 50_000,
         "SELECT " + "1," * 90_000 + "1",
     ):
-        verdict = judge(response, COUNT, shops)  # pyright: ignore
+        verdict = judge(response, COUNT, shops)
         assert verdict.reward == 0.0, (str(response)[:20], verdict)
     deep = "SELECT " + "(" * 20_000 + "1" + ")" * 20_000
     assert judge(COUNT, deep, shops).status == "broken"

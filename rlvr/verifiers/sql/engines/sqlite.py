@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -137,8 +138,8 @@ class Sqlite:
         _touch_virtual(connection)
         if timed:
             clock.stop(connection)
-        if hasattr(connection, "setconfig"):  # Python 3.12
-            connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)  # pyright: ignore
+        if sys.version_info >= (3, 12):
+            connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
         for limit, value in _LIMITS.items():
             connection.setlimit(limit, value)
         connection.text_factory = _text
