@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,9 @@ class TransformersEngine:
         ends = model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         self.ends = {end for end in [*ends, tokenizer.eos_token_id] if end is not None}
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # under LoRA
+        known = inspect.signature(inner.forward).parameters
+        self.cache_word = "cache" if "cache" in known else "past_key_values"  # before 5.24
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         self.version = version
@@ -130,11 +134,12 @@ class TransformersEngine:
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{self.cache_word: cache},
         )
-        return out.logits[:, -1].float() / self.settings.temperature
+        logits: Tensor = out.logits[:, -1].float() / self.settings.temperature
+        return logits
 
     def _choose(
         self, logits: Tensor, generator: torch.Generator, greedy: bool
