@@ -146,12 +146,13 @@ COMPILED: list[Objective] = []  # as long as the graphs that hold their numbers
 def _handle(objective: Objective) -> int:
     """A number for `objective`, which an operator cannot be given itself."""
     if torch.compiler.is_compiling():
-        return _compiled(objective.rule, objective.kl)
+        handle: int = _compiled(objective.rule, objective.kl)
+        return handle
     HELD[id(objective)] = objective
     return id(objective)
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _compiled(rule: Rule, kl: Penalty | None) -> int:
     """While a graph is traced; another rule makes another graph."""
     for part in (rule, kl):
@@ -195,7 +196,9 @@ def one_pass(
     entropy, each = torch.zeros_like(logp), torch.zeros_like(logp)
     index = torch.arange(len(tokens), device=tokens.device) if said is None else rows_of(said)
     for block in index.split(work.chunks.outer) if len(index) else ():
-        room, kept, filled = None, [], 0
+        room: Tensor | None = None
+        kept: list[Tensor] = []
+        filled: Tensor | int = 0
         for part in block.split(work.chunks.inner):
             logits = work.space.logits(part)
             stats = work.rows.stats(logits, tokens[part])
