@@ -47,14 +47,29 @@ class Composition:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two stages that meet: (stage, name) each, and a sentence on why or when."""
+    """Two stages that meet: (stage, name) each, a sentence on why or when, and settings that answer it."""
 
     one: tuple[str, str]
     other: tuple[str, str]
     text: str
+    answer: tuple[tuple[str, str, Any], ...] = ()  # (stage, setting, value)
 
     def met(self, names: Mapping[str, str]) -> bool:
         return all(names.get(stage) == name for stage, name in self.both)
+
+    def told(self, chosen: Mapping[str, Choice], derived: Tree) -> str:
+        """The line for the user, who (or another choice) may have set what it asks for."""
+
+        def set_to(stage: str, key: str) -> Any:
+            given = chosen[stage].settings.get(key)
+            if given is not None and given.origin != "default":
+                return given.value
+            return derived.get(stage, {}).get(key)
+
+        answered = self.answer and all(
+            set_to(stage, key) == value for stage, key, value in self.answer
+        )
+        return f"{self}; so it is set here" if answered else str(self)
 
     @property
     def both(self) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -82,6 +97,7 @@ CONDITIONS = (
         ("advantage", "bnpo"),
         ("budget", "knapsack"),
         "groups differ in size, so fit with the noise taken out (--advantage.correct_noise true)",
+        (("advantage", "correct_noise", True),),
     ),
     Pair(
         ("advantage", "bnpo"),
@@ -93,6 +109,7 @@ CONDITIONS = (
         ("select", "d3s"),
         "only inside each prompt with both classes kept and no token level "
         "(--select.mode intra --select.tokens 1)",
+        (("select", "mode", "intra"), ("select", "tokens", 1.0)),
     ),
     Pair(
         ("advantage", "riskpo"),
@@ -110,11 +127,14 @@ CONDITIONS = (
         ("clip", "bapo"),
         "only with a centred baseline (--advantage.baseline batch_mean): otherwise no advantage "
         "is positive and the search runs to its end",
+        (("advantage", "baseline", "batch_mean"),),
     ),
     Pair(
         ("select", "d3s"),
         ("filter", "dapo"),
-        "only needed in intra mode: cross-group selection already avoids uninformative groups",
+        "only needed with --select.mode intra: cross-group selection already avoids uninformative "
+        "groups",
+        (("select", "mode", "intra"),),
     ),
     Pair(
         ("budget", "knapsack"),
@@ -162,7 +182,8 @@ def compose(chosen: Mapping[str, Choice]) -> Composition:
     if names.get("advantage") == "drpo":
         derived |= _of_drpo(chosen)
     names |= {stage: settings["name"] for stage, settings in derived.items()}
-    return Composition(derived, tuple(str(pair) for pair in CONDITIONS if pair.met(names)))
+    told = (pair.told(chosen, derived) for pair in CONDITIONS if pair.met(names))
+    return Composition(derived, tuple(told))
 
 
 def _of_drpo(chosen: Mapping[str, Choice]) -> Tree:

@@ -73,6 +73,33 @@ def test_drpo_with_d3s_selects_inside_prompts_unless_told_otherwise():
     assert choose(flags)["select"].mode == "cross"
 
 
+@pytest.mark.parametrize(
+    ("stages", "answer"),
+    [
+        ({"advantage": "bnpo", "budget": "knapsack"}, {"advantage": {"correct_noise": "true"}}),
+        ({"advantage": "riskpo", "clip": "bapo"}, {"advantage": {"baseline": "batch_mean"}}),
+        ({"select": "d3s", "filter": "dapo"}, {"select": {"mode": "intra"}}),
+    ],
+)
+def test_a_condition_that_is_met_says_so(stages, answer):
+    flags = {stage: {"name": name} for stage, name in stages.items()}
+    (asked,) = choose(flags).warnings
+    assert "so it is set here" not in asked
+    (key, value) = next((k, v) for tree in answer.values() for k, v in tree.items())
+    assert f".{key} {value}" in asked  # the line names the very setting
+    (told,) = choose(
+        {stage: {**tree, **answer.get(stage, {})} for stage, tree in flags.items()}
+    ).warnings
+    assert told == f"{asked}; so it is set here"
+
+
+def test_what_another_choice_sets_counts_unless_the_user_said_otherwise():
+    flags = {"advantage": {"name": "drpo"}, "select": {"name": "d3s"}}
+    assert choose(flags).warnings[0].endswith("so it is set here")
+    flags["select"]["mode"] = "cross"
+    assert not choose(flags).warnings[0].endswith("so it is set here")
+
+
 def test_every_other_pair_is_legal():
     silent = 0
     for advantage in registry.names("advantage"):
