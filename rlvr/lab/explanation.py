@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlvr import config
+from rlvr import checkpoint, config
 from rlvr.errors import UserError
 from rlvr.lab import saved
 from rlvr.lab.stages import STAGES, Stages, choose
@@ -64,7 +65,7 @@ def explain(run: Path, rollouts: Path, step: int, response: int) -> Explanation:
     """
     recipe = config.read_recipe(run / "config.toml")
     stages = choose({}, {key: value for key, value in recipe.items() if key in STAGES})
-    horizon = max(int(_top(recipe, "steps", 1)) - 1, 1)
+    horizon = max(_horizon(run, recipe) - 1, 1)
     problems = int(_top(recipe, "problems", 0))
     learns = hasattr(stages["advantage"], "load_state_dict")
     for batch in saved.batches(rollouts):
@@ -76,6 +77,15 @@ def explain(run: Path, rollouts: Path, step: int, response: int) -> Explanation:
             if batch.step == step:
                 return _of(weighed, stages, run, step, response)
     raise UserError(f"{run} has no rollouts of step {step}")
+
+
+def _horizon(run: Path, recipe: Mapping[str, Any]) -> int:
+    """Steps the run was launched with, which its schedules keep when it is made longer."""
+    folder = run / "checkpoints"
+    for step in checkpoint.steps(folder):
+        state = json.loads((folder / f"step-{step}" / "state.json").read_text())
+        return int(state["horizon"])
+    return int(_top(recipe, "steps", 1))
 
 
 def _top(recipe: Mapping[str, Any], key: str, default: int) -> Any:
