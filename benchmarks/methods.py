@@ -9,6 +9,7 @@ the work can be cut into pieces. Writes the table and a plot (SVG) there as well
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import tempfile
 import time
@@ -41,6 +42,16 @@ STAGES: dict[str, dict[str, Any]] = {
         "budget": "knapsack",
     },
 }
+HEAD = """\
+The embedded default, {steps} steps of 32 problems x 8 responses, torch {torch} on a CPU. Every method with its
+default settings and the same learning rate. Mean over seeds (lowest-highest).
+
+before, after       held-out pass@1 at temperature 1, 128 problems x 4; standard error of one run about 0.02
+greedy after        the same problems, one greedy answer
+entropy at end      nats a token, mean of the last five steps
+informative groups  share of the sampled prompts whose rewards differ, mean over the steps
+
+"""
 CURVES = ("correct_rate", "entropy", "informative_groups", "tokens_sampled", "tokens_trained")
 
 
@@ -146,12 +157,7 @@ def table(shown: Mapping[str, Sequence[Row]]) -> str:
         lines.append([name, str(len(runs)), *cells])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     steps = next(iter(shown.values()))[0]["steps"] if shown else 0
-    title = (
-        f"The embedded default, {steps} steps of 32 problems x 8 responses, torch {torch.__version__} on a CPU.\n"
-        "Mean over seeds (lowest-highest). before, after: held-out pass@1 at temperature 1, 128 problems x 4; one run's\n"
-        "standard error is about 0.02. Entropy: nats a token, mean of the last five steps. Informative groups: share of\n"
-        "prompts sampled whose rewards differ, mean over the steps.\n\n"
-    )
+    title = HEAD.format(steps=steps, torch=torch.__version__)
     body = "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
@@ -167,7 +173,56 @@ def _cell(column: Column, runs: Sequence[Row]) -> str:
 
 
 def plot(shown: Mapping[str, Sequence[Row]]) -> str:
-    return ""
+    """SVG: accuracy and entropy by step, the methods above and the further stages below."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    parts = [
+        {name: runs for name, runs in shown.items() if name in part} for part in (METHODS, STAGES)
+    ]
+    if parts[1] and "grpo" in shown:
+        parts[1] = {"grpo": shown["grpo"], **parts[1]}
+    parts = [part for part in parts if part]
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "methods", "font.size": 9}
+    with pyplot.rc_context(settings):
+        figure, axes = pyplot.subplots(len(parts), 2, figsize=(11, 4 * len(parts)), squeeze=False)
+        for (accuracy, entropy), part in zip(axes, parts, strict=True):
+            for place, (name, runs) in enumerate(part.items()):
+                _draw(accuracy, entropy, name, runs, (place - len(part) / 2) * 0.25)
+            accuracy.set(xlabel="step", ylabel="right (dots: held out; lines: sampled in training)")
+            entropy.set(xlabel="step", ylabel="entropy, nats a token", ylim=(0, None))
+            accuracy.grid(alpha=0.3)
+            entropy.grid(alpha=0.3)
+            accuracy.legend(frameon=False)
+        figure.tight_layout()
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+        pyplot.close(figure)
+    return text.getvalue()
+
+
+def _draw(accuracy: Any, entropy: Any, name: str, runs: Sequence[Row], aside: float) -> None:
+    """Means over seeds; the bar of a dot is their range. `aside` keeps dots off each other."""
+    steps = range(1, runs[0]["steps"] + 1)
+    colour = accuracy.plot(steps, _smooth(runs, "correct_rate"), label=name, linewidth=1)[
+        0
+    ].get_color()
+    for i, each in enumerate(runs[0]["evals"]):
+        found = [row["evals"][i]["accuracy"] for row in runs]
+        mean = fmean(found)
+        bar = [[mean - min(found)], [max(found) - mean]]
+        accuracy.errorbar(
+            each["step"] + aside, mean, bar, fmt="o", color=colour, markersize=4, linewidth=1
+        )
+    entropy.plot(steps, _smooth(runs, "entropy"), color=colour, linewidth=1)
+
+
+def _smooth(runs: Sequence[Row], name: str, width: int = 5) -> list[float]:
+    """Mean over seeds and over the last `width` steps."""
+    mean = [fmean(values) for values in zip(*(row["curves"][name] for row in runs), strict=True)]
+    return [fmean(mean[max(i - width + 1, 0) : i + 1]) for i in range(len(mean))]
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ ALLOWED = {
     "attention": ("errors",),
     "batch": ("types",),
     "policy": ("attention", "batch", "errors", "loss"),
-    "lab": ("advantage", "config", "errors", "loss", "registry"),
+    "lab": ("advantage", "checkpoint", "config", "errors", "loss", "registry"),
     "report": ("types", "errors"),
     "checkpoint": ("errors",),
     "run": ("checkpoint", "errors", "types"),
