@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ class Policy:
             raise UserError(f"--model {self.settings.name}: {_first_line(error)}") from None
         self.base: Any = model  # the transformers model itself, inside a LoRA wrapper or not
         if self.settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            checkpoint_layers(model)
         if frozen:
             model = self._with_lora(model)
         return model.to(self.device).train()
@@ -156,15 +157,17 @@ class Policy:
 
         targets = self.settings.lora_targets
         try:
-            return get_peft_model(
-                model,
-                LoraConfig(
-                    r=self.settings.lora_rank,
-                    lora_alpha=self.settings.lora_alpha,  # type: ignore[arg-type]  # floats too
-                    target_modules=targets[0] if len(targets) == 1 else list(targets),
-                    task_type="CAUSAL_LM",
-                ),
-            )
+            with warnings.catch_warnings():  # peft asks by a name that transformers will drop
+                warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+                return get_peft_model(
+                    model,
+                    LoraConfig(
+                        r=self.settings.lora_rank,
+                        lora_alpha=self.settings.lora_alpha,  # type: ignore[arg-type]  # floats too
+                        target_modules=targets[0] if len(targets) == 1 else list(targets),
+                        task_type="CAUSAL_LM",
+                    ),
+                )
         except ValueError as error:
             raise UserError(f"--model.lora_targets: {_first_line(error)}") from None
 
@@ -301,6 +304,12 @@ def _model_tensors(folder: Path) -> dict[str, Tensor]:
     return {
         name: tensor for file in sorted(files) for name, tensor in load_file(folder / file).items()
     }
+
+
+def checkpoint_layers(model: Any) -> None:
+    """Have a transformers model compute its layers again in the backward pass, not keep them."""
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)()  # its name until transformers 5.22
 
 
 def _device(settings: Model) -> torch.device:

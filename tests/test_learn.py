@@ -91,3 +91,30 @@ def test_no_logits_of_the_whole_batch_are_held(policy: Policy, batch: Batch) -> 
     learned(policy, batch, 40, share=True)
     handle.remove()
     assert called == []
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_checkpointed_layers_give_the_same_gradient_and_keep_less(batch: Batch, rank: int) -> None:
+    gradients, kept = [], []
+    for checkpointed in (False, True):
+        torch.manual_seed(0)
+        model = Model(gradient_checkpointing=checkpointed, lora_rank=rank)
+        of = Policy(model, Optimizer(), steps=1)
+        of.model.double()
+        for name, each in of.model.named_parameters():
+            if "lora_B" in name:  # zero at first: the other factor would have no gradient
+                nn.init.normal_(each, std=0.02)
+        sizes: list[int] = []
+
+        def count(tensor: Tensor, into: list[int] = sizes) -> Tensor:
+            into.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            (part,) = batch.parts(10_000, share=True)
+            hidden = of.hidden(part)
+        kept.append(sum(sizes))
+        policy_loss(hidden, of.head, part, PPO()).loss.backward()
+        gradients.append(gradient(of))
+    assert (gradients[1] - gradients[0]).norm() <= 1e-6 * gradients[0].norm()
+    assert kept[1] < kept[0] / 3

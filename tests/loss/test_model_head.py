@@ -43,6 +43,12 @@ def test_plain(tied: bool) -> None:
     assert (head_of(of).weight is of.get_input_embeddings().weight) == tied
 
 
+def test_capped_logits() -> None:
+    of = model(transformers.Gemma2Config(**SIZES, head_dim=8, final_logit_softcapping=0.5))
+    assert head_of(of).softcap == 0.5
+    assert torch.allclose(*both(of), atol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft's own
 def test_lora_on_the_head_and_lora_switched_off() -> None:
     of = model(transformers.LlamaConfig(**SIZES))
