@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
 
-from rlvr.batch import Batch, Row
+from rlvr.advantage.weigh import Weights
+from rlvr.batch import Batch, Part, Row
+from rlvr.bench.memory import peak
+from rlvr.learn import Learner
+from rlvr.loss import reference
 from rlvr.loss.clip.ppo import PPO
+from rlvr.loss.kl import NoKL
 from rlvr.loss.policy_loss import policy_loss
-from rlvr.policy import Model, Optimizer, Policy
+from rlvr.policy import DEMO_MODEL, Model, Optimizer, Policy
+from rlvr.types import Finish, Rollout
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +94,80 @@ def test_the_gradient_is_the_specified_one(policy: Policy, batch: Batch) -> None
     assert (learned(policy, batch, 40, share=True) - expected).norm() <= 1e-6 * expected.norm()
 
 
-def test_no_logits_of_the_whole_batch_are_held(policy: Policy, batch: Batch) -> None:
-    """The head itself never runs as a layer: the loss reads hidden states in chunks."""
-    head: nn.Module = policy.base.get_output_embeddings()
-    called = []
-    handle = head.register_forward_hook(lambda *_: called.append(1))
-    learned(policy, batch, 40, share=True)
-    handle.remove()
-    assert called == []
+def test_scores_are_the_models_own(policy: Policy, batch: Batch) -> None:
+    """Old and reference log-probabilities and entropies come from the same head, no gradient."""
+    part = Part.pack(batch.rows, share=True)
+    logp, entropy = policy.score(part, 1.0)
+    wanted = torch.cat([padded_logp(policy, row.prompt, row.tokens) for row in batch.rows])
+    assert not logp.requires_grad
+    assert torch.allclose(logp.double(), wanted.detach(), atol=1e-5)
+    full = torch.cat(
+        [
+            policy.base(input_ids=torch.cat([row.prompt, row.tokens])[None]).logits[
+                0, len(row.prompt) - 1 : -1
+            ]
+            for row in batch.rows
+        ]
+    ).log_softmax(-1)
+    assert torch.allclose(entropy.double(), -(full.exp() * full).sum(-1).detach(), atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_the_reference_stays_what_it_was(batch: Batch, rank: int) -> None:
+    of = Policy(Model(lora_rank=rank), Optimizer(lr=0.01, warmup=0), steps=10)
+    of.keep_reference()
+    names = ("weight", "scale", "old_logp")
+    part = Part.pack(
+        [replace(row, **{each: getattr(row, each).float() for each in names}) for row in batch.rows]
+    )
+    before, _ = of.score(part, 1.0)
+    for _ in range(2):  # LoRA's first step moves nothing: one factor is zero
+        policy_loss(of.hidden(part), of.head, part, PPO()).loss.backward()
+        of.step(1)
+    with of.reference():
+        reference, _ = of.score(part, 1.0)
+    assert torch.equal(reference, before)
+    assert (of.score(part, 1.0)[0] - before).abs().max() > 1e-3
+
+
+def test_no_logits_of_the_whole_batch_are_held(tmp_path: Path) -> None:
+    """2,048 response tokens of a vocabulary of 32,000 are 250 MiB of logits; an update takes less
+    than half of one such copy, the plain loss several."""
+    sizes = {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 64}
+    config = transformers.Qwen2Config(
+        vocab_size=32_000, hidden_size=32, num_hidden_layers=1, **sizes
+    )
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(DEMO_MODEL / name, tmp_path)
+    of = Policy(Model(name=str(tmp_path), device="cpu"), Optimizer(lr=0.0), steps=9)
+    made = torch.Generator().manual_seed(0)
+    rollouts = [
+        Rollout(
+            (1, 2, 3),
+            torch.randint(32_000, (128,), generator=made),
+            torch.full((128,), -10.0),
+            "",
+            Finish.LENGTH,
+            0,
+        )
+        for _ in range(16)
+    ]
+    scale = torch.full((2048,), 1 / 2048, dtype=torch.float64)
+    advantage = torch.tensor([1.0, -1.0] * 8, dtype=torch.float64)
+    weight = (advantage.repeat_interleave(128) * scale).float()
+    weights = Weights(advantage, torch.ones(16, dtype=torch.bool), scale, weight, {})
+    learner = Learner(of, PPO(), NoKL(), 1, 1, 4096, 1.0, 0.0)
+    copy = 2048 * 32_000 * 4
+    learner(rollouts, weights, 1, 0)  # gradients and moments are there from now on
+    with peak(of.device) as ours:
+        learned = learner(rollouts, weights, 2, 0)
+    assert learned.tokens == 2048
+    part = Part.pack(Batch.of(rollouts, weight, scale.float()).rows, share=of.shares)
+    with peak(of.device) as naive:
+        reference.policy_loss(of.hidden(part), of.head, part, PPO()).loss.backward()
+    assert ours.extra < 0.5 * copy
+    assert naive.extra > 2 * copy
 
 
 @pytest.mark.parametrize("rank", [0, 4])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rlvr.errors import UserError
 from rlvr.loss import reference
+from rlvr.loss.head import token_logprobs
 from rlvr.loss.model_head import head_of
 
 SIZES = {
@@ -41,6 +42,20 @@ def test_plain(tied: bool) -> None:
     of = model(transformers.Qwen2Config(**SIZES, tie_word_embeddings=tied))
     assert torch.allclose(*both(of), atol=1e-6)
     assert (head_of(of).weight is of.get_input_embeddings().weight) == tied
+
+
+def test_a_padded_vocabulary_keeps_its_padding() -> None:
+    """Rows that no token has count in the softmax, here as in the model and in a sampler."""
+    of = model(transformers.Qwen2Config(**SIZES))
+    of.resize_token_embeddings(pad_to_multiple_of=64, mean_resizing=False)
+    head, tokens = head_of(of), torch.arange(1, 10)
+    assert len(head.weight) == 128
+    hidden = of.base_model(input_ids=torch.arange(9)[None]).last_hidden_state[0]
+    logits = of(input_ids=torch.arange(9)[None]).logits[0]
+    found, entropy = token_logprobs(hidden, head, tokens)
+    wanted = logits.log_softmax(-1)
+    assert torch.allclose(found, wanted.gather(-1, tokens[:, None])[:, 0], atol=1e-5)
+    assert torch.allclose(entropy, -(wanted.exp() * wanted).sum(-1), atol=1e-5)
 
 
 def test_capped_logits() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
+from rlvr import registry
 from rlvr.loss.rows import Shape, Stats, TorchRows, merged
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -102,20 +105,34 @@ def test_rows_further_apart_than_their_length() -> None:
     assert torch.equal(found.logp, TritonRows(Shape()).stats(logits, tokens).logp)
 
 
-def test_the_whole_loss_with_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("clip", registry.builtin("clip"))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("softcap", "temperature", "kl"), [(None, 1.0, "none"), (8.0, 0.7, "k3")])
+def test_the_whole_loss_with_the_kernels(
+    clip: str,
+    dtype: torch.dtype,
+    softcap: float | None,
+    temperature: float,
+    kl: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Chunks, places and products around the kernels, as on a GPU."""
     from rlvr.loss import head
-    from rlvr.loss.clip.gspo import GSPO
-    from rlvr.loss.clip.ppo import PPO
-    from tests.loss.cases import case, worst
-    from tests.loss.test_policy_loss import both
+    from tests.loss.cases import case
+    from tests.loss.test_policy_loss import ALLOWED, PLAIN, both, fitted, made
 
     monkeypatch.setattr(head, "rows_for", lambda _, shape, bias: TritonRows(shape, bias))
-    for rule in (PPO(), GSPO()):
-        part = case(23, 8, 300, bias=True, rank=2, softcap=8.0, dtype=torch.float32)
-        found, wanted, error = both(part, rule, chunk=7, entropy_bonus=0.01)
-        assert error < 2e-5
-        assert worst([found.loss.detach()], [wanted.loss.detach()]) < 1e-4
+    part = case(
+        13, 8, 300, bias=True, rank=2, softcap=softcap, temperature=temperature, dtype=dtype
+    )
+    if dtype == torch.bfloat16:
+        part = replace(part, **{name: getattr(part, name).float() for name in PLAIN})
+    rule = fitted(made("clip", clip), part, temperature)
+    options = {"temperature": temperature, "entropy_bonus": 0.01, "kl": made("kl", kl)}
+    found, wanted, error = both(part, rule, chunk=7, **options)
+    assert error < 2 * ALLOWED[dtype]
+    size = float(wanted.per_token.abs().sum())
+    assert abs(found.loss.item() - wanted.loss.item()) < 1e-5 * size
 
 
 @pytest.mark.parametrize("shape", [Shape(), Shape(0.7, 6.0)])
