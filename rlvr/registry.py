@@ -111,6 +111,8 @@ def load(stage: str, name: str) -> Plugin:
                 f"{path}:{attribute}",
             )
         return Plugin(name, _attribute(name, stage), f"module {place}", name)
+    if name.endswith(".py"):
+        raise UserError(f"{stage}: which name in {name}? Write {name}:NAME")
     raise unknown(stage, name, names(stage))
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from rlvr import config, settings
+from rlvr.advantage.scores import Scores
 from rlvr.cli import COMMANDS, main, split_flags
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +29,30 @@ def test_an_example_trains(name, stage, target, code, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     small = "--steps 2 --problems 4 --responses 4 --eval.problems 0 --workers 1 --out out".split()
     assert main(["train", *small, f"--{stage}", target]) == 0
+
+
+def test_the_estimator_by_hand_says_what_the_page_says(tmp_path: Path, monkeypatch) -> None:
+    """MaxRL in one file of at most 30 lines, groups in, weights out."""
+    (code,) = (code for name, _, _, code in EXAMPLES if name == "max_rl.py")
+    groups, weights = re.findall(r"```json\n(.*?)```", PLUGINS, re.DOTALL)
+    (command,) = re.findall(r"^    rlvr (lab .*)$", PLUGINS, re.MULTILINE)
+    assert len(code.splitlines()) < 30
+    monkeypatch.chdir(tmp_path)
+    Path("max_rl.py").write_text(code)
+    Path("groups.jsonl").write_text(groups)
+    assert main(command.split()) == 0
+    written = Path("weights.jsonl").read_text().splitlines()
+    for line, shown in zip(written, weights.splitlines(), strict=True):
+        found, told = json.loads(line), json.loads(shown)
+        assert found.pop("weights") == pytest.approx(told.pop("weights"), abs=1e-5)
+        assert found == told
+
+
+def test_scores_have_what_the_page_lists() -> None:
+    rows = PLUGINS.split("| of `Scores` |")[1].split("\n\n")[0].splitlines()[2:]
+    named = {name for row in rows for name in re.findall(r"`(\w+)", row.split("|")[1])}
+    assert len(named) > 15
+    assert named <= {field.name for field in dataclasses.fields(Scores)} | {*dir(Scores)}
 
 
 def test_readme_commands_exist() -> None:

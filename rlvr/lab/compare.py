@@ -34,7 +34,8 @@ class Compared:
 def table(compared: Sequence[Compared]) -> str:
     """Sign agreement and correlation are with the first estimator."""
     first = compared[0].advantage()
-    lines = ["".join(["estimator".ljust(16), *(column.rjust(13) for column in COLUMNS)])]
+    width = max(16, *(len(each.name) + 2 for each in compared))
+    lines = ["".join(["estimator".ljust(width), *(column.rjust(13) for column in COLUMNS)])]
     for each in compared:
         a = each.advantage()
         numbers = (
@@ -46,7 +47,7 @@ def table(compared: Sequence[Compared]) -> str:
             100 * float((a.sign() == first.sign()).double().mean()) if len(a) else 0.0,
             _correlation(a, first),
         )
-        lines.append("".join([each.name.ljust(16), *(f"{x:13.4g}" for x in numbers)]))
+        lines.append("".join([each.name.ljust(width), *(f"{x:13.4g}" for x in numbers)]))
     return "\n".join(lines)
 
 

@@ -30,18 +30,3 @@ def test_links_lead_somewhere():
     for name, text in TEXT.items():
         for target in re.findall(r"\]\(([^)#:]+)", text):
             assert (CARDS / target).exists(), f"{name} links to {target}"
-
-
-def test_the_estimator_of_the_readme_runs(tmp_path):
-    import torch
-
-    from .steps import step  # noqa: TID251 (our own neighbour)
-
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT["README.md"], re.DOTALL)
-    (tmp_path / "softmax.py").write_text(code)
-    plugin = registry.load("advantage", f"{tmp_path / 'softmax.py'}:Softmax")
-    assert len(code.splitlines()) <= 30
-    got = plugin.target(temperature=0.5)(step([1, 0, 0], [1, 1]))
-    assert isinstance(got, torch.Tensor)
-    assert float(got[:3].sum()) == pytest.approx(0)
-    assert got[0] > 0 > got[1]

@@ -243,6 +243,12 @@ def test_unknown_words_are_answered_with_the_nearest(lab):
     assert "advantage" in err
 
 
+def test_a_file_without_a_name_is_told_how_to_name_one(lab, tmp_path):
+    code, _, _, err = lab(groups([1, 0]), "--advantage", f"{tmp_path}/mine.py")
+    assert code == 2
+    assert "mine.py:NAME" in err
+
+
 def test_an_estimator_of_ones_own(lab, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from dataclasses import dataclass\n"
