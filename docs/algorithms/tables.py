@@ -1,7 +1,9 @@
-"""Fills the settings tables of the cards from the code: `python docs/algorithms/tables.py`.
+"""Fills the generated parts of the cards from the code: `python docs/algorithms/tables.py`.
 
-A card says `<!-- settings: STAGE NAME -->`; what stands between it and `<!-- end -->` is written
-here. With `--check` nothing is written and stale cards are named.
+What stands between `<!-- settings: STAGE NAME -->` and `<!-- end -->` is written here: help and
+defaults. So are `<!-- beside: STAGE NAME -->`, what it does not go with or only under a condition,
+and the three tables of the README, `<!-- table: refused -->`, `conditions` and `presets`. With
+`--check` nothing is written and stale cards are named.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from rlvr import registry
+from rlvr.advantage.compose import CONDITIONS, CONTRADICTIONS, PRESETS, Pair
 
-BLOCK = re.compile(r"(<!-- settings: (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (settings|beside|table): ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HERE = Path(__file__).parent
 
 
@@ -44,8 +47,56 @@ def _default(field: dataclasses.Field[Any]) -> str:
     return "must be given" if field.default is dataclasses.MISSING else f"`{field.default}`"
 
 
+def beside(stage: str, name: str) -> str:
+    """A line for each stage that this one refuses, or meets only under a condition."""
+    lines = []
+    for word, pairs in (("Not with", CONTRADICTIONS), ("With", CONDITIONS)):
+        others: dict[str, list[str]] = {}
+        for pair in pairs:
+            if (stage, name) in pair.both:
+                (other,) = (f"{s} {n}" for s, n in pair.both if (s, n) != (stage, name))
+                others.setdefault(pair.text, []).append(f"`{other}`")
+        lines += [f"- {word} {', '.join(names)}: {text}." for text, names in others.items()]
+    return "\n".join([*(lines or ["- Goes with every other stage."]), ""])
+
+
+def pairs(rows: tuple[Pair, ...], head: str) -> str:
+    """One row for each text; names that share it stand together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for pair in rows:
+        (one, a), (other, b) = pair.both
+        found.setdefault((f"{one} {a} with {other}", pair.text), []).append(b)
+    lines = [f"| {what} {', '.join(names)} | {text} |" for (what, text), names in found.items()]
+    return "\n".join([f"| | {head} |", "| --- | --- |", *lines, ""])
+
+
+def presets() -> str:
+    """What each preset sets."""
+    lines = ["| preset | stages |", "| --- | --- |"]
+    for name, tree in PRESETS.items():
+        stages = []
+        for stage, settings in tree.items():
+            more = [f"{key} {value}" for key, value in settings.items() if key != "name"]
+            stages.append(f"{stage} {settings['name']}" + (f" ({', '.join(more)})" if more else ""))
+        lines.append(f"| `{name}` | {', '.join(stages)} |")
+    return "\n".join([*lines, ""])
+
+
+README = {
+    "refused": lambda: pairs(CONTRADICTIONS, "because"),
+    "conditions": lambda: pairs(CONDITIONS, "condition"),
+    "presets": presets,
+}
+
+
 def filled(text: str) -> str:
-    return BLOCK.sub(lambda m: f"{m[1]}{table(m[2], m[3])}{m[4]}", text)
+    def write(block: re.Match[str]) -> str:
+        start, kind, what, end = block.groups()
+        if kind == "table":
+            return start + README[what]() + end
+        return start + (table if kind == "settings" else beside)(*what.split()) + end
+
+    return BLOCK.sub(write, text)
 
 
 def main() -> int:

@@ -26,6 +26,16 @@ def test_every_method_has_a_card(stage):
     assert shown == set(registry.names(stage))
 
 
+@pytest.mark.parametrize("name", sorted(TEXT.keys() - {"README.md"}))
+def test_a_card_says_all_there_is_to_say(name):
+    for word in ("Elsewhere", "When", "State", "Diagnostics", "Beside other stages"):
+        assert f"**{word}.**" in TEXT[name]
+    assert "arXiv:" in TEXT[name] or name == "aggregation.md"
+    for kind, stage, method in re.findall(r"<!-- (settings|beside): (\w+) (\w+) -->", TEXT[name]):
+        if kind == "beside":
+            assert f"<!-- settings: {stage} {method} -->" in TEXT[name]
+
+
 def test_links_lead_somewhere():
     for name, text in TEXT.items():
         for target in re.findall(r"\]\(([^)#:]+)", text):
