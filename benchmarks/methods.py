@@ -131,6 +131,8 @@ def run(settings: Mapping[str, Any], seed: int, steps: int) -> Row:
             **settings,
         ).metrics
     trained = [row for row in metrics if row["kind"] == "step"]
+    if len(trained) < steps:
+        raise SystemExit("interrupted: this run is not kept")
     return {
         "steps": steps,
         "cpu_seconds": time.process_time() - started,
