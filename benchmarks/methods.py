@@ -30,8 +30,9 @@ METHODS: dict[str, dict[str, Any]] = {
     name: {"advantage": name}
     for name in ("grpo", "dr_grpo", "rloo", "reinforce_pp", "bnpo", "drpo", "riskpo")
 }
-# further stages on top of grpo
+# what another stage or setting changes
 STAGES: dict[str, dict[str, Any]] = {
+    "riskpo, natural baseline": {"advantage": {"name": "riskpo", "baseline": "natural"}},
     "grpo + dapo filter": {"filter": "dapo"},
     "grpo + d3s": {"select": "d3s"},
     "grpo, 4 minibatches": {"minibatches": 4},

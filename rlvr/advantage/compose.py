@@ -181,6 +181,10 @@ def compose(chosen: Mapping[str, Choice]) -> Composition:
         derived[yielding[0]] = {"name": STAND_IN[yielding[0]]}
     if names.get("advantage") == "drpo":
         derived |= _of_drpo(chosen)
+    if names.get("advantage") == "riskpo" and "task" in chosen:
+        # a run, not the laboratory: with all advantages negative the step's common push outweighs
+        # what tells responses apart, and the embedded default unlearns
+        derived["advantage"] = {"name": "riskpo", "baseline": "batch_mean"}
     names |= {stage: settings["name"] for stage, settings in derived.items()}
     told = (pair.told(chosen, derived) for pair in CONDITIONS if pair.met(names))
     return Composition(derived, tuple(told))

@@ -55,7 +55,7 @@ def train(
     plan = assemble.resolve(tree, given, preset)
     resolved = plan.resolved
     for warning in plan.warnings:
-        print(f"rlvr: {warning}", file=sys.stderr)
+        print(f"rlvr: warning: {warning}", file=sys.stderr)
     if dry_run:
         print(resolved.to_toml(), end="")
         print(assemble.consequences(resolved))

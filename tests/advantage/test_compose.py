@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlvr import config, registry
+from rlvr import assemble, config, registry
 from rlvr.advantage.accounting import effective, waste
 from rlvr.advantage.aggregate.token import TokenMean
 from rlvr.advantage.compose import PRESETS, compose, constants
@@ -53,6 +53,16 @@ def test_defaults_give_way():
     assert composed({"advantage": "riskpo"}, filter="dapo").derived == {
         "advantage": {"name": "grpo"}
     }
+
+
+def test_a_run_centres_riskpo_and_the_laboratory_does_not():
+    def baseline(**settings: str) -> config.Value:
+        flags = {"advantage": {"name": "riskpo", **settings}}
+        return assemble.resolve({}, flags).resolved.stages["advantage"].settings["baseline"]
+
+    assert baseline() == config.Value("batch_mean", "derived")
+    assert baseline(baseline="natural") == config.Value("natural", "flag")
+    assert choose({"advantage": {"name": "riskpo"}})["advantage"].baseline == "natural"
 
 
 def test_drpo_hands_its_hinge_to_the_clip_rule():
