@@ -24,6 +24,7 @@ from rlvr.advantage.grpo import GRPO
 from rlvr.advantage.riskpo import RiskPO
 from rlvr.advantage.scores import Scores
 from rlvr.advantage.select.all import All
+from rlvr.advantage.select.d3s import D3S
 from rlvr.advantage.weigh import weigh
 from rlvr.errors import UserError
 from rlvr.types import Finish, Group, Problem, Rollout, Verdict
@@ -231,6 +232,55 @@ def test_degenerate_groups_get_exactly_zero(name, groups):
     scores = prepared(groups)
     got = torch.tensor(values(registry.load("advantage", name).target()(scores)))
     assert not bool(got[scores.degenerate].any())
+
+
+@given(
+    rewards,
+    *(st.sampled_from(registry.names(stage)) for stage in ("advantage", "select", "aggregate")),
+)
+def test_a_step_with_broken_verdicts_is_the_step_without_them(groups, estimator, select, aggregate):
+    """Ragged groups are what is left of rectangular ones, through every stage."""
+    whole = prepared(groups)
+    judged = [[r for r in group if r is not None] for group in groups]
+    tokens = whole.valid[whole.response]
+    assert whole.logprob is not None
+    bare = step(
+        *(group for group in judged if group),
+        lengths=whole.length[whole.valid].tolist(),
+        logprob=whole.logprob[tokens].tolist(),
+    )
+    whole, bare = (replace(each, entropy=-each.logprob) for each in (whole, bare))
+    results = [
+        weigh(
+            scores,
+            registry.load("advantage", estimator).target(),
+            registry.load("select", select).target(),
+            registry.load("aggregate", aggregate).target(),
+        )
+        for scores in (whole, bare)
+    ]
+    with_broken, without = results
+    assert torch.equal(with_broken.kept[whole.valid], without.kept)
+    torch.testing.assert_close(with_broken.advantage[whole.valid], without.advantage)
+    torch.testing.assert_close(with_broken.weight[tokens], without.weight)
+    assert not bool(with_broken.weight[~tokens].any())
+
+
+@given(rewards, st.randoms())
+def test_riskpo_of_single_questions_and_d3s_do_not_mind_the_order(groups, random):
+    scores = prepared(groups)
+    order = [*range(len(scores.reward))]
+    random.shuffle(order)
+    mixed = permuted(scores, torch.tensor(order))
+    estimator = RiskPO(bundle=1, quantiles=(0.25, 0.75))
+    plain, other = (torch.tensor(values(estimator(each))) for each in (scores, mixed))
+    assert other.tolist() == pytest.approx(plain[order].tolist())
+    # responses that differ have one best selection, whatever their order
+    spread = torch.linspace(-1, 2, len(order), dtype=torch.float64) ** 3
+    spread = torch.where(scores.valid, spread, 0.0)
+    select = D3S(samples=0.4, tokens=1)
+    kept, again = select(scores, spread, 1.0).keep, select(mixed, spread[order], 1.0).keep
+    assert torch.equal(again, kept[order])
 
 
 @given(rewards, st.integers(1, 3))
