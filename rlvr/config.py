@@ -107,7 +107,7 @@ def _inline(value: Any) -> str:
 
 
 def flags_to_tree(tokens: Sequence[str]) -> Tree:
-    """`--a b --c.d=e` as {"a": {"name": "b"}, "c": {"d": "e"}}; a flag without a value is "true"."""
+    """`--a b --c.d=e` as {"a": {"name": "b"}, "c": {"d": "e"}}; a flag without a value is True."""
     tree: Tree = {}
     position = 0
     while position < len(tokens):
@@ -115,10 +115,11 @@ def flags_to_tree(tokens: Sequence[str]) -> Tree:
         position += 1
         if not token.startswith("--") or len(token) < 3:
             raise UserError(f"'{token}' is neither a flag nor the value of one")
-        key, equals, value = token[2:].partition("=")
+        key, equals, after = token[2:].partition("=")
+        value: str | bool = after
         if not equals:
             has_value = position < len(tokens) and not tokens[position].startswith("--")
-            value = tokens[position] if has_value else "true"
+            value = tokens[position] if has_value else True
             position += has_value
         stage, _, field = key.replace("-", "_").partition(".")
         where = tree.setdefault(stage, {})
@@ -132,7 +133,9 @@ def read_recipe(path: Path) -> Tree:
         raw = tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"no recipe {path}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"recipe {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"recipe {path}: {error}") from error
     return {
         key: value if isinstance(value, dict) else {"name": value} for key, value in raw.items()
@@ -188,6 +191,8 @@ def resolve(
         for key in layer:
             if key not in allowed:
                 raise unknown("flag" if origin == "flag" else "setting", key, allowed)
+            if key in stages and layer[key].get("name") is True:
+                raise UserError(f"--{key} needs a name (see rlvr list {key})")
     found: dict[str, dict[str, Value]] = {}
     for name, kind in sections.items():
         given = {
@@ -247,17 +252,22 @@ def settings(kind: Any, given: Mapping[str, tuple[str, Any]], prefix: str) -> di
     return values
 
 
+FINITE = pydantic.ConfigDict(allow_inf_nan=False)
+
+
 def convert(raw: Any, hint: Any, path: str) -> Any:
     """One value from a flag or a recipe as the type its field declares. `1,2` is a sequence; `none` is None."""
     kind: Any = hint
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if raw is True and bool not in options:
+        raise UserError(f"--{path} needs a value")
     if isinstance(raw, str):
         if type(None) in options and raw.lower() == "none":
             return None
         if any(typing.get_origin(option) in (tuple, list) for option in options):
             raw = [part for part in raw.split(",") if part]
     try:
-        return pydantic.TypeAdapter[Any](kind).validate_python(raw)
+        return pydantic.TypeAdapter[Any](kind, config=FINITE).validate_python(raw)
     except pydantic.ValidationError as error:
         reason = error.errors()[0]["msg"]
         raise UserError(f"--{path} {raw!r}: {reason[0].lower()}{reason[1:]}") from None

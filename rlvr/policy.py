@@ -71,6 +71,8 @@ class Optimizer:
             raise ValueError(f"decay is none, linear or cosine, not '{self.decay}'")
         if self.lr is not None and self.lr < 0:
             raise ValueError("lr must not be negative")
+        if self.warmup < 0:
+            raise ValueError("warmup must not be negative")
 
     def rate(self, step: int, steps: int, peak: float) -> float:
         """Learning rate of step `step`, counted from 1, of a run of `steps`."""
@@ -88,18 +90,29 @@ def load_tokenizer(settings: Model) -> PreTrainedTokenizerBase:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # bars for shards of one file are noise among ours
-
+    _check_folder(settings)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             settings.path, trust_remote_code=settings.trust_remote_code
         )
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"--model {settings.name}: {_first_line(error)}") from None
+        found = "its tokenizer" if Path(settings.path).exists() else "no such folder, and the hub"
+        raise UserError(f"--model {settings.name}: {found}: {_first_line(error)}") from None
     if tokenizer.eos_token_id is None:
         raise UserError(f"--model {settings.name}: its tokenizer has no end-of-sequence token")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _check_folder(settings: Model) -> None:
+    """UserError where a path was meant and no model is there: the hub would be asked about it else."""
+    name = settings.path
+    if Path(name).exists():
+        if not (Path(name) / "config.json").is_file():
+            raise UserError(f"--model {name}: no model folder, it has no config.json")
+    elif name.startswith((".", "~", "/")) or name.count("/") > 1:
+        raise UserError(f"--model {name}: no such folder")
 
 
 class Policy:

@@ -123,6 +123,9 @@ def _attribute(spec: str, stage: str) -> Any:
     if found is None:
         public = [name for name in vars(module) if not name.startswith("_")]
         raise unknown(f"name in {place}", attribute, public)
+    if not callable(found):
+        kind = type(found).__name__
+        raise UserError(f"{attribute} in {place} is no {stage}: {kind} objects cannot be called")
     return found
 
 

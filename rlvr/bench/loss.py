@@ -42,6 +42,8 @@ def sizes(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("--device cuda: this machine has no CUDA device")
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise UserError(f"--device is cpu, cuda or auto, not {device}")
     if dtype == "auto":
         dtype = "bfloat16" if device.startswith("cuda") else "float32"
     if dtype not in ("float32", "bfloat16"):

@@ -6,7 +6,8 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 import cyclopts
 
@@ -33,41 +34,60 @@ COMMANDS = {
 }
 
 
-def app() -> cyclopts.App:
+def app(chosen: str = "") -> cyclopts.App:
+    """All commands; only the chosen one is imported, for the whole of its docstring."""
     built = cyclopts.App(
         name="rlvr",
         help="Reinforcement learning with verifiable rewards.",
         version=rlvr.__version__,
         result_action="return_value",
+        default_parameter=cyclopts.Parameter(negative=()),
     )
     for name, (where, summary) in COMMANDS.items():
-        built.command(where, name=name, help=summary)
+        built.command(where, name=name, help=None if name == chosen else summary)
     return built
 
 
 def run(argv: Sequence[str]) -> int:
     """Run one command; returns its exit code. UserError and SafetyStop propagate."""
-    if not argv or argv[0].startswith("-"):
-        app()([*argv])
+    if not argv or argv[0] in ("--help", "-h", "--version"):
+        app()([*argv[:1]])
         return 0
+    if argv[0].startswith("-"):
+        raise unknown("option", argv[0], ("--help", "--version"))
     if argv[0] not in COMMANDS:
         raise unknown("command", argv[0], COMMANDS)
     place, name = COMMANDS[argv[0]][0].split(":")
     parameters = inspect.signature(getattr(importlib.import_module(place), name)).parameters
     own, flags = split_flags(argv, parameters) if "flags" in parameters else ([*argv], [])
     try:
-        command, bound, ignored = app().parse_args(own, exit_on_error=False, print_error=False)
+        command, bound, ignored = app(argv[0]).parse_args(
+            own, exit_on_error=False, print_error=False
+        )
     except cyclopts.CycloptsError as error:
-        error.verbose = False
-        raise UserError(
-            f"{' '.join(str(error).split()).rstrip('.')} (see rlvr {argv[0]} --help)"
-        ) from None
+        raise _mistake(error, argv[0], parameters, flags) from None
     if "flags" in ignored:
         bound.arguments["flags"] = tuple(flags)
     return command(*bound.args, **bound.kwargs) or 0
 
 
-def split_flags(argv: Sequence[str], parameters: Container[str]) -> tuple[list[str], list[str]]:
+def _mistake(
+    error: cyclopts.CycloptsError, command: str, parameters: Iterable[str], flags: Sequence[str]
+) -> UserError:
+    """The parser's complaint in one line; a misspelt flag that it missed an argument for comes first."""
+    options = [name.replace("_", "-") for name in parameters if name != "flags"]
+    for word in (flag[2:].partition("=")[0] for flag in flags if flag.startswith("--")):
+        if isinstance(error, cyclopts.MissingArgumentError) and get_close_matches(word, options, 1):
+            return unknown("flag", word, options)
+    if isinstance(error, cyclopts.UnusedCliTokensError):
+        said = f"too many words for rlvr {command}: {' '.join(error.unused_tokens or ())}"
+    else:
+        error.verbose = False
+        said = " ".join(str(error).split()).rstrip(".")
+    return UserError(f"{said} (see rlvr {command} --help)")
+
+
+def split_flags(argv: Sequence[str], parameters: Iterable[str]) -> tuple[list[str], list[str]]:
     """A command's own words, and the flags of stages and settings (`--clip bapo --steps 9`)."""
     own: list[str] = []
     flags: list[str] = []

@@ -73,6 +73,8 @@ def audit(
         raise UserError("--cases and --task exclude each other")
     if limit is not None and limit < 1:
         raise UserError("--limit must be at least 1")
+    if not (0 <= max_false_accepts <= 1 and 0 <= max_false_rejects <= 1):
+        raise UserError("--max-false-accepts and --max-false-rejects are shares between 0 and 1")
     tree = config.flags_to_tree(flags)
     for word in tree:
         if word not in ("verifier", "task"):

@@ -49,6 +49,8 @@ def eval_(
     ks = _ks(k, samples)
     if limit is not None and limit < 1:
         raise UserError("--limit must be at least 1")
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise UserError(f"--output {output}: not a file in a folder that is there")
     tree = config.flags_to_tree(flags)
     tree.setdefault("model", {})["name"] = model
     tree.setdefault("task", {})["name"] = task

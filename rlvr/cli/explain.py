@@ -37,6 +37,8 @@ def explain(run: Path, /, *, step: int, response: int, tokens: int = 60, json: b
             break
     else:
         raise UserError(f"{run} has no rollouts.jsonl.zst")
+    if tokens < 0:
+        raise UserError("--tokens cannot be negative")
     print(json_module.dumps(_object(found)) if json else "\n".join(_lines(found, tokens)))
     return 0
 

@@ -31,14 +31,16 @@ def train(
 
     Every stage is a flag: --task --model --sampler --verifier --budget --filter --advantage
     --select --clip --aggregate --kl --tracker, and every setting of the one chosen is one too:
-    --advantage bnpo --advantage.eps 0. `rlvr list` shows the names, --dry-run all settings.
+    --advantage bnpo --advantage.eps 0. So are the run's own: --steps --problems --responses --seed
+    --optimizer.lr --eval.every --checkpoint.every and more. `rlvr list` shows the names, --dry-run
+    all settings with their values.
 
     Parameters
     ----------
     recipe
         A TOML file, or the name of a recipe that comes along (demo, ...).
     out
-        The run directory; default runs/<date>-<time>.
+        The run directory; default runs/DATE-TIME.
     resume
         Go on from the newest checkpoint of --out.
     dry_run

@@ -45,7 +45,9 @@ def verify(
 ) -> int:
     """Judge responses from a JSONL file.
 
-    Parameters ---------- verifier
+    Parameters
+    ----------
+    verifier
         A name (see rlvr list verifier), ./file.py:Name, trl:./file.py:f or
         verl:./file.py:f; its settings are --verifier.FIELD VALUE.
     input
@@ -62,6 +64,8 @@ def verify(
     for name, path in (("input", input), ("output", output)):
         if str(path).startswith("--"):
             raise UserError(f"--{name} needs a file, not '{path}'")
+    if quarantine is not None and not quarantine.parent.is_dir():
+        raise UserError(f"--quarantine {quarantine}: no such folder")
     spec = verifier_from(("--verifier", verifier, *flags), timeout)
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_opened(input))

@@ -81,8 +81,14 @@ def plot(compared: Sequence[Compared], path: Path) -> None:
     )
     axes.legend()
     figure.tight_layout()
-    figure.savefig(path)
-    pyplot.close(figure)
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise UserError(f"--plot {path}: {error.strerror}") from None
+    except ValueError:
+        raise UserError(f"--plot {path}: not the name of a .png, .svg or .pdf file") from None
+    finally:
+        pyplot.close(figure)
 
 
 def _points(batches: Sequence[Weighed]) -> tuple[Tensor, Tensor, Tensor]:

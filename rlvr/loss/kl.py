@@ -38,6 +38,10 @@ class _KL:
 
     needs_reference: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if self.beta < 0:
+            raise ValueError(f"beta must not be negative, not {self.beta}")
+
     def difference(self, tokens: TokenInputs) -> Tensor:
         """[T] ref - logp, within +-20 nats."""
         if tokens.ref_logp is None:

@@ -108,6 +108,8 @@ class Arithmetic:
             raise ValueError("levels go from 1 to 8")
         if not 0 <= self.words <= 1:
             raise ValueError("words is a share between 0 and 1")
+        if self.size < 1:
+            raise ValueError("size must be at least 1")
 
     def problems(self, split: str) -> Sequence[Problem]:
         if split not in ("train", "test"):

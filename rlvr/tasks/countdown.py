@@ -34,6 +34,8 @@ class Countdown:
     def __post_init__(self) -> None:
         if not 2 <= self.count <= 8:
             raise ValueError("count goes from 2 to 8")
+        if self.size < 1:
+            raise ValueError("size must be at least 1")
 
     def problems(self, split: str) -> Sequence[Problem]:
         if split not in ("train", "test"):

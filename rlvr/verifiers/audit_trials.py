@@ -131,7 +131,9 @@ def from_file(path: Path) -> Iterator[Trial]:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _trial(line, number, path)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"--cases {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise UserError(f"--cases {path}: {error}") from None
 
 

@@ -78,10 +78,11 @@ class Pool:
             )
         if workers < 1:
             raise UserError("a pool needs at least one worker")
-        if timeout is not None and not 0 < timeout < 1e6:
-            raise UserError(f"a timeout of {timeout} seconds is not possible")
         self.spec = Spec.of(verifier)
         self.traits = Traits.of(self.spec.build(), timeout)
+        for seconds in (self.traits.timeout, timeout if timeout is not None else 1.0):
+            if not 0 < seconds < 1e6:
+                raise UserError(f"a timeout of {seconds} seconds is not possible")
         self.fingerprint = self.spec.fingerprint(self.traits.version)
         self._cache = VerdictCache(cache if self.traits.cacheable else 0)
         self._quarantine = Quarantine(quarantine, self.fingerprint)

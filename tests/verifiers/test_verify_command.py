@@ -226,7 +226,10 @@ def test_an_interruption_keeps_what_is_judged(tmp_path, sent, code):
         [*command, "--input", str(source), "--output", str(sink)], stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
-        time.sleep(3)
+        limit = time.monotonic() + 60
+        while not sink.exists() and time.monotonic() < limit:  # the command is loaded by then
+            time.sleep(0.1)
+        time.sleep(2)
         process.send_signal(sent)
         started = time.monotonic()
         assert process.wait(20) == code
