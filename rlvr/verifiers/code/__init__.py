@@ -15,6 +15,8 @@ from rlvr.verifiers.code.pair import Pair
 from rlvr.verifiers.code.task import Task, Unusable
 from rlvr.verifiers.sandbox import TIERS, Limits, SandboxError
 
+RETRY_SECONDS = 0.2  # a sandbox that fails later than this has used up the response's time
+
 
 @dataclass(frozen=True)
 class Code:
@@ -86,24 +88,31 @@ class Code:
         found = extract.find(response)
         if not found.blocks and not found.bare.strip():
             return Verdict(Status.UNPARSED, 0.0, "no program in the response")
-        failure = ""
-        for fresh in (False, True):  # a server that died is replaced once
-            try:
-                pair = servers.take(sandbox.best(self.min_isolation), fresh)
-            except SandboxError as error:
-                return Verdict.broken(f"no sandbox: {error}")
-            try:
-                verdict = self._run(pair, found, task)
-            except SandboxError as error:
-                failure = str(error)
-                pair.close()
-                continue
-            except BaseException:
-                pair.close()  # interrupted in the middle: its state is unknown
-                raise
-            servers.give_back(pair)
-            return replace(verdict, isolation=pair.tier + "+live" * self.live)
-        return Verdict.broken(f"the sandbox failed: {failure}")
+        started = time.monotonic()
+        try:
+            return self._attempt(found, task, fresh=False)
+        except SandboxError as error:
+            failure = str(error)
+        if time.monotonic() - started > RETRY_SECONDS:
+            return Verdict.broken(f"the sandbox failed: {failure}")
+        try:  # a server that was found dead is replaced once
+            return self._attempt(found, task, fresh=True)
+        except SandboxError as error:
+            return Verdict.broken(f"the sandbox failed: {error}, after {failure}")
+
+    def _attempt(self, found: Found, task: Task, fresh: bool) -> Verdict:
+        """Raises SandboxError."""
+        try:
+            pair = servers.take(sandbox.best(self.min_isolation), fresh)
+        except SandboxError as error:
+            return Verdict.broken(f"no sandbox: {error}")
+        try:
+            verdict = self._run(pair, found, task)
+        except BaseException:
+            pair.close()  # failed or interrupted in the middle: its state is unknown
+            raise
+        servers.give_back(pair)
+        return replace(verdict, isolation=pair.tier + "+live" * self.live)
 
     def _run(self, pair: Pair, found: Found, task: Task) -> Verdict:
         limits = Limits(self.timeout, self.memory_mb, self.disk_mb)

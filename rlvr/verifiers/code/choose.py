@@ -43,14 +43,17 @@ def choose(blocks: Sequence[str], bare: str, wanted: Sequence[str], prompt: str)
 def _parse(text: str) -> ast.Module | None:
     try:
         tree = ast.parse(text)
-        compile(text, "program.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError):
         return None
-    return tree
+    return tree if _compiles(text) else None
 
 
 def _compiles(text: str) -> bool:
-    return _parse(text) is not None
+    try:
+        compile(text, "program.py", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError):
+        return False
+    return True
 
 
 def _reason(text: str) -> str:
@@ -93,31 +96,21 @@ def _top_level(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
             pending.extend(ast.iter_child_nodes(node))
 
 
-def used(tree: ast.AST) -> set[str]:
-    return {
-        node.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    }
-
-
 def free(tree: ast.Module) -> set[str]:
     """Names that a module reads and does not bind anywhere, builtins left out."""
-    bound = {
-        node.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
-    }
-    bound |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    bound |= {
-        node.name for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.name
-    }
+    used: set[str] = set()
+    bound: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            bound.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            bound.update((each.asname or each.name).split(".")[0] for each in node.names)
-    return used(tree) - bound
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                used.add(name)
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.ExceptHandler(name=str(name)):
+                bound.add(name)
+            case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
+                bound.add(name)
+            case ast.Import(names) | ast.ImportFrom(names=names):
+                bound.update((each.asname or each.name).split(".")[0] for each in names)
+    return used - bound
 
 
 def _definer(trees: Sequence[tuple[str, ast.Module]], wanted: Sequence[str]) -> int | None:

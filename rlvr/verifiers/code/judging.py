@@ -9,7 +9,7 @@ from typing import Any
 from rlvr.types import Status, Verdict
 from rlvr.verifiers.code import compare
 from rlvr.verifiers.code.extract import Found
-from rlvr.verifiers.code.pair import Pair
+from rlvr.verifiers.code.pair import ASKED, LOADED, Pair
 from rlvr.verifiers.code.task import Task
 from rlvr.verifiers.sandbox import Ending, Limits
 
@@ -50,11 +50,11 @@ def by_tests(
     judged = pair.run_tests(order, limits)
     report = judged.report
     if report is None:
-        if judged.state != "loaded":
+        if judged.ending and (LOADED not in judged.progress or ASKED in judged.progress):
             return _ended(judged.ending, limits)
         return Verdict.broken("the tests took longer than the limit, or died, by themselves")
     source = report["source"] or None
-    if report["status"] == "lost":
+    if judged.ending:
         return _ended(judged.ending, limits)
     if report["status"] == "correct":
         return Verdict(Status.CORRECT, 1.0, extracted=source)

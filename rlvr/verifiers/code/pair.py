@@ -14,6 +14,7 @@ from typing import Any
 from rlvr.verifiers.code import script
 from rlvr.verifiers.code.script import Ran
 from rlvr.verifiers.sandbox import Ending, Limits, SandboxError, Server, Start, frames
+from rlvr.verifiers.sandbox.client import SERVER_SECONDS
 
 _COMMON = (
     *("abc", "array", "ast", "bisect", "cmath", "collections", "contextlib", "copy", "dataclasses"),
@@ -21,21 +22,41 @@ _COMMON = (
     *("itertools", "json", "math", "operator", "random", "re", "statistics", "string", "textwrap"),
     *("threading", "time", "types", "typing", "unicodedata", "warnings"),
 )
-PROGRAM = Start("rlvr.verifiers.code.inside:enter", _COMMON)
+PROGRAM = Start("rlvr.verifiers.code.inside:enter", _COMMON, "rlvr.verifiers.code.inside:rehearse")
 TESTS = Start("rlvr.verifiers.code.trusted:enter", _COMMON)
 TESTS_LIMITS = Limits(
     seconds=3600, memory_mb=1024, disk_mb=1
 )  # of a child that serves many verdicts
-TESTS_SECONDS = 0.25  # after the program's limit, so that the program's end is what is reported
+LOADED, ASKED = b"l", b"a"  # what the tests note on their way
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of one run: the tests' report, None when they gave none, and how the program ended."""
+    """What came of one run: the tests' report, or how the program ended that left none; never neither."""
 
     report: dict[str, Any] | None
-    ending: Ending
-    state: str  # how far the tests got: "", "loaded" (the program runs), "asked" (they use it)
+    ending: Ending | None
+    progress: bytes  # of the tests: LOADED once the program runs, ASKED once they use it
+
+
+@dataclass(frozen=True)
+class Tester:
+    """A child that runs one job's tests after the other."""
+
+    jobs: socket.socket
+    notes: int  # a pipe on which it says how far it got
+    until: float  # when to replace it, monotonic clock
+
+    def progress(self) -> bytes:
+        """What it said since the last call."""
+        try:
+            return os.read(self.notes, 4096)
+        except BlockingIOError:
+            return b""
+
+    def close(self) -> None:
+        self.jobs.close()
+        os.close(self.notes)
 
 
 class Pair:
@@ -49,8 +70,7 @@ class Pair:
             self.programs.close()
             raise
         self.mode = mode
-        self._tester: socket.socket | None = None
-        self._tester_until = 0.0
+        self._tester: Tester | None = None
         self.owner = os.getpid()
         self.tier = self.programs.tier
 
@@ -60,6 +80,16 @@ class Pair:
         self.programs.close()
         self.tests.close()
 
+    def wait(self) -> None:
+        """After `close`: until both servers are gone."""
+        self.programs.wait()
+        self.tests.wait()
+
+    @property
+    def lost(self) -> bool:
+        """A server did not do what it was told in time: not to be used again."""
+        return self.programs.lost or self.tests.lost
+
     def run_tests(self, order: dict[str, Any], limits: Limits) -> Judged:
         """Both children, until the tests report or the time is up. Raises SandboxError."""
         left, right = socket.socketpair()
@@ -67,48 +97,56 @@ class Pair:
             self.programs.start(limits, left.fileno())
             try:
                 tester = self._ready_tester()
-                socket.send_fds(tester, [b"."], [right.fileno()])
+                socket.send_fds(tester.jobs, [b"."], [right.fileno()])
             except (OSError, SandboxError) as error:
-                self.programs.finish()
+                self.programs.stop()
                 raise SandboxError(f"the tests cannot be started: {error}") from None
-        until = time.monotonic() + limits.seconds + TESTS_SECONDS
-        report, state, died = None, "", False
+        report, died = None, False
         try:
-            frames.send(tester.fileno(), order)
-            while _readable(tester, until):
-                report = frames.receive(tester.fileno())
-                state = (report or {}).get("state", state)
+            frames.send(tester.jobs.fileno(), order)
+            if _readable(tester.jobs, time.monotonic() + limits.seconds + SERVER_SECONDS):
+                report = frames.receive(tester.jobs.fileno())
                 died = report is None
-                if report is None or "status" in report:
-                    break
         except (OSError, frames.FrameError):
             report, died = None, True
-        finally:
-            gone = report is not None and report.get("status") == "lost"
-            ending = self.programs.finish(stop=not gone)
-            if not (report and report.get("reusable")):
-                self._drop_tester()
-        if died and state != "asked":
+        ending = self._end_program(report)
+        progress = tester.progress()
+        if not (report and report["reusable"]):
+            self._drop_tester()
+        if died and ASKED not in progress:
             raise SandboxError("the process of the tests died")
-        return Judged(report if report and "status" in report else None, ending, state)
+        return Judged(report, ending, progress)
 
-    def _ready_tester(self) -> socket.socket:
-        """The channel of a child that waits for tests."""
-        if self._tester is not None and time.monotonic() > self._tester_until:
+    def _end_program(self, report: dict[str, Any] | None) -> Ending | None:
+        """How the program ended, where the verdict follows from that."""
+        if report is None:
+            return self.programs.stop()
+        if report["status"] == "lost":  # it ended, or closed its channel and goes on
+            return self.programs.finish()
+        self.programs.kill()
+        return None
+
+    def _ready_tester(self) -> Tester:
+        """A child that waits for tests."""
+        if self._tester is not None and time.monotonic() > self._tester.until:
             self._drop_tester()
         if self._tester is None:
             here, there = socket.socketpair()
-            with there:
-                self.tests.start(TESTS_LIMITS, there.fileno())
-            self._tester = here
-            self._tester_until = time.monotonic() + TESTS_LIMITS.seconds / 2
+            notes, writer = os.pipe()
+            try:
+                with there:
+                    self.tests.start(TESTS_LIMITS, there.fileno(), writer)
+            finally:
+                os.close(writer)
+            os.set_blocking(notes, False)
+            self._tester = Tester(here, notes, time.monotonic() + TESTS_LIMITS.seconds / 2)
         return self._tester
 
     def _drop_tester(self) -> None:
         if self._tester is not None:
             self._tester.close()
             self._tester = None
-            self.tests.finish()
+            self.tests.kill()
 
     def run_script(self, order: dict[str, Any], stdin: bytes, limits: Limits, most: int) -> Ran:
         """One run with this standard input and at most `most` bytes of output. Raises SandboxError."""
@@ -136,6 +174,9 @@ def take(mode: str, fresh: bool = False) -> Pair:
 
 
 def give_back(pair: Pair) -> None:
+    if pair.lost:
+        pair.close()
+        return
     with _lock:
         _idle.append(pair)
 
@@ -148,3 +189,5 @@ def close_all() -> None:
         _idle.clear()
     for pair in mine:
         pair.close()
+    for pair in mine:
+        pair.wait()

@@ -29,9 +29,9 @@ class Unsendable(Exception):
 class Link:
     """Asks the program. `first` is called once, when a test first uses it."""
 
-    def __init__(self, channel: int, first: Callable[[], None]) -> None:
+    def __init__(self, channel: int, first: Callable[[], object]) -> None:
         self._channel = channel
-        self._first: Callable[[], None] | None = first
+        self._first: Callable[[], object] | None = first
         self._callbacks: list[Callable[..., Any]] = []
         self._decode = plain.Decoder(self._special_in)
         self.exceptions: dict[str, type[BaseException]] = {}  # the program's own, by name
@@ -49,10 +49,17 @@ class Link:
             self._first()
             self._first = None
 
-    def tell(self, message: object) -> Any:
-        """Send and wait for the answer. Raises Lost."""
+    def send(self, message: object) -> None:
+        """Raises Lost."""
         try:
             frames.send(self._channel, message)
+        except OSError:
+            self.lost = True
+            raise Lost from None
+
+    def receive(self) -> Any:
+        """The next answer; calls back until it comes. Raises Lost."""
+        try:
             while True:
                 answer = frames.receive(self._channel)
                 if not isinstance(answer, dict):
@@ -68,9 +75,10 @@ class Link:
         raise Lost
 
     def ask(self, **message: Any) -> dict[str, Any]:
-        """Like `tell`; raises the error that the program raised."""
+        """The answer; raises the error that the program raised, or Lost."""
         self.touch()
-        answer: dict[str, Any] = self.tell(message)
+        self.send(message)
+        answer = self.receive()
         if "error" in answer and message["do"] != "next":
             raise self.error(answer["error"])
         return answer
@@ -78,7 +86,7 @@ class Link:
     def call(self, number: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Call what the program holds under `number`."""
         self.touch()
-        answer = self.tell(
+        self.send(
             {
                 "do": "call",
                 "on": number,
@@ -86,6 +94,7 @@ class Link:
                 "keywords": {name: self.encode(each) for name, each in keywords.items()},
             }
         )
+        answer = self.receive()
         changes = answer.get("changed", [])
         for change in changes if isinstance(changes, list) else ():
             match change:

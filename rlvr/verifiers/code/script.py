@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlvr.verifiers.sandbox import Ending, Limits, Server, frames
+from rlvr.verifiers.sandbox.client import SERVER_SECONDS
 
 BLOCK = 2**16
 
@@ -42,9 +43,9 @@ def run(server: Server, order: dict[str, Any], stdin: bytes, limits: Limits, mos
             try:
                 with suppress(OSError):  # it died early; its ending says how
                     frames.send(here.fileno(), order)
-                flooded = pipes.serve(server.ended(), limits.seconds + 1)
+                flooded = pipes.serve(server.ended(), limits.seconds + SERVER_SECONDS)
             finally:
-                ending = server.finish(stop=True)
+                ending = server.stop()
             flooded = pipes.drain() or flooded
             try:
                 first = frames.receive(here.fileno())

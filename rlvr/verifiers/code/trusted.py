@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import importlib
 import os
 import random
 import socket
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rlvr.verifiers.code import tally
@@ -43,8 +44,12 @@ class Ended(Exception):
 
 
 def enter(descriptors: list[int], home: str) -> None:
-    """The child's whole life. `descriptors`: where jobs come from, each with the channel to its program."""
+    """The child's whole life.
+
+    `descriptors`: where jobs come from, each with the channel to its program; where to note how far one got.
+    """
     jobs = socket.socket(fileno=descriptors[0])
+    notes = descriptors[1]
     job = jobs.fileno()
     while True:
         _, channels, _, _ = socket.recv_fds(jobs, 1, 1)
@@ -52,15 +57,13 @@ def enter(descriptors: list[int], home: str) -> None:
             return
         order = frames.receive(job)
         random.seed(0)  # the same tests draw the same numbers
-        frames.send(
-            job, judge(order, channels[0], lambda state: frames.send(job, {"state": state}))
-        )
+        frames.send(job, judge(order, channels[0], lambda note: os.write(notes, note)))
         os.close(channels[0])
 
 
-def judge(order: dict[str, Any], channel: int, tell: Callable[[str], None]) -> dict[str, Any]:
+def judge(order: dict[str, Any], channel: int, note: Callable[[bytes], object]) -> dict[str, Any]:
     """Load the program, run the tests. `order`: blocks, bare, tests, prompt, entry_point, files, live."""
-    runner = Runner(order, Link(channel, lambda: tell("asked")), lambda: tell("loaded"))
+    runner = Runner(order, Link(channel, lambda: note(b"a")), lambda: note(b"l"))
     try:
         runner.run()
         status, detail = "correct", ""
@@ -86,7 +89,7 @@ def judge(order: dict[str, Any], channel: int, tell: Callable[[str], None]) -> d
 
 
 class Runner:
-    def __init__(self, order: dict[str, Any], link: Link, loaded: Callable[[], None]) -> None:
+    def __init__(self, order: dict[str, Any], link: Link, loaded: Callable[[], object]) -> None:
         self.link = link
         self._loaded = loaded
         self.source = ""
@@ -103,23 +106,23 @@ class Runner:
 
     def run(self) -> None:
         """Returns when all tests passed. Raises Ended or Lost."""
-        try:
+        with _compiling():
             tree = ast.parse(self._order["tests"])
-            compile(tree, "<tests>", "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise Ended("broken", f"the tests do not compile: {error}") from None
         if not tree.body:
             raise Ended("broken", "the tests are empty")
-        self.harmless = harmless(tree)
-        known = self._from_prompt()
+        prompt, known = self._from_prompt()
         names = sorted(free(tree) | ({self._entry} if self._entry else set()))
         self._names = frozenset(names)
-        found = self._load(names, names_wanted(names, self._entry, known))
+        self._send(names, names_wanted(names, self._entry, known))
+        # while the program loads
+        self.harmless = harmless(tree) and harmless(prompt)
+        with _compiling():
+            code = compile(tally.instrument(tree, self.tally), "<tests>", "exec", dont_inherit=True)
+        found = self._loaded_names()
         if self._order["live"]:
             return
         self._loaded()
         self._provide(found, known)
-        code = compile(tally.instrument(tree, self.tally), "<tests>", "exec", dont_inherit=True)
         main = types.ModuleType("__main__")
         main.__dict__.update(self._namespace, __name__="__main__")
         self._namespace = main.__dict__
@@ -131,25 +134,25 @@ class Runner:
         if self.tally.failure is not None:
             self._blame(self.tally.failure)
 
-    def _from_prompt(self) -> dict[str, Any]:
+    def _from_prompt(self) -> tuple[ast.Module, dict[str, Any]]:
         """The prompt's own helpers, run here: the tests must not take them from the program."""
         prompt, names = self._order["prompt"], {"__name__": "prompt"}
-        for ending in ("", "\n    pass\n"):
+        for ending in ("", "\n    pass\n") if prompt else ():
             try:
-                code = compile(prompt + ending, "<prompt>", "exec", dont_inherit=True)
+                tree = ast.parse(prompt + ending)
+                code = compile(tree, "<prompt>", "exec", dont_inherit=True)
             except (SyntaxError, ValueError):
                 continue
-            self.harmless = self.harmless and harmless(ast.parse(prompt + ending))
             try:
                 exec(code, names)
             except Exception:  # noqa: BLE001 - a prompt that does not run by itself gives no helpers
-                return {}
-            return names
-        return {}
+                return tree, {}
+            return tree, names
+        return ast.Module([], []), {}
 
-    def _load(self, names: list[str], wanted: list[str]) -> dict[str, Any]:
+    def _send(self, names: list[str], wanted: list[str]) -> None:
         order = self._order
-        answer = self.link.tell(
+        self.link.send(
             {
                 **{key: order[key] for key in ("blocks", "bare", "prompt", "files")},
                 "wanted": wanted,
@@ -158,12 +161,16 @@ class Runner:
                 "tests": self._live_tests() if order["live"] else "",
             }
         )
+
+    def _loaded_names(self) -> dict[str, Any]:
+        """What the program defines of the names that it was asked for."""
+        answer = self.link.receive()
         self.source = str(answer.get("source", ""))
         if "none" in answer:
             kind = "unparsed" if answer["none"] == "unparsed" else "wrong"
             raise Ended(kind, f"no program: {str(answer.get('reason', ''))[:200]}")
         if "failed" in answer:
-            self._blame(self.link.error(answer["failed"]), loading=not order["live"])
+            self._blame(self.link.error(answer["failed"]), loading=not self._order["live"])
         found = answer.get("ready")
         if not isinstance(found, dict):
             raise Ended("wrong", "the program gave no plain data")
@@ -263,6 +270,14 @@ class Runner:
             raise Ended("broken", f"the tests fail before they use the program: {text}")
         hint = f" (a result is a live object, '{self.link.live}')" if self.link.live else ""
         raise Ended("wrong", f"{text}{_place(error, self._order['tests'])}{hint}")
+
+
+@contextlib.contextmanager
+def _compiling() -> Iterator[None]:
+    try:
+        yield
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise Ended("broken", f"the tests do not compile: {error}") from None
 
 
 def names_wanted(names: list[str], entry: str, known: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,10 @@ from rlvr.verifiers.sandbox.walls import LANDLOCK, NAMESPACES, RLIMITS
 
 START_SECONDS = 20.0
 END_SECONDS = (
-    5.0  # a killed program is gone within milliseconds; longer means that the server is not well
+    0.6  # a killed program is gone within milliseconds, a swollen tree of them within a few hundred
 )
+SERVER_SECONDS = 0.2  # after a program's time, in which the server ends it by itself
+CLOSE_SECONDS = 5.0  # for a server to end its program and clean up after it
 PACKET = 65536
 TIERS = (NAMESPACES, LANDLOCK, RLIMITS)  # strongest first
 
@@ -61,6 +64,9 @@ class Start:
 
     entry: str  # "module:function", called with (descriptors, home) in the jail
     preload: tuple[str, ...] = ()
+    rehearse: str = (
+        ""  # "module:function", called in a child that waits, so that its first work is not slow
+    )
 
 
 class Server:
@@ -79,7 +85,7 @@ class Server:
                 cwd="/",
             )
         self._control = ours
-        self._busy = False
+        self.lost = False  # not to be used again
         try:
             self._send(
                 {
@@ -89,6 +95,7 @@ class Server:
                     "sites": site_folders(),
                     "entry": start.entry,
                     "preload": start.preload,
+                    "rehearse": start.rehearse,
                 }
             )
             hello = self._receive(START_SECONDS)
@@ -107,9 +114,7 @@ class Server:
             raise SandboxError(f"the sandbox server is gone: {error}") from None
 
     def _receive(self, seconds: float) -> dict[str, Any]:
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        if not poll.poll(max(0.0, seconds) * 1000):
+        if not _readable(self._control, time.monotonic() + seconds):
             raise SandboxError("the sandbox server does not answer")
         try:
             data = self._control.recv(PACKET)
@@ -121,33 +126,63 @@ class Server:
         return message
 
     def start(self, limits: Limits, *descriptors: int) -> None:
-        """Start one program with these descriptors; they stay open here."""
+        """Start one program with these descriptors; they stay open here. Raises SandboxError."""
         self._send({"start": dataclasses.asdict(limits)}, descriptors)
-        self._busy = True
-        self._until = time.monotonic() + limits.seconds + END_SECONDS
+        self._until = time.monotonic() + limits.seconds + SERVER_SECONDS
 
     def ended(self) -> int:
         """A descriptor that becomes readable when the program has ended."""
         return self._control.fileno()
 
-    def finish(self, stop: bool = True) -> Ending:
-        """How it ended; `stop` ends it now. Raises SandboxError."""
-        if stop:
-            self._send({"stop": True})
-            self._until = time.monotonic() + END_SECONDS
-        report = self._receive(self._until - time.monotonic())
-        self._busy = False
+    def finish(self) -> Ending:
+        """How it ended, by itself or at its limits. Raises SandboxError."""
+        if not _readable(self._control, self._until):
+            return self.stop()
+        return self._ending()
+
+    def stop(self) -> Ending:
+        """End it now if it has not ended, and wait until it is gone. Raises SandboxError.
+
+        Where the machine is too busy to confirm that in time, the ending is `stop` and the server is `lost`.
+        """
+        self._send({"stop": "wait"})
+        if not _readable(self._control, time.monotonic() + END_SECONDS):
+            self.lost = True
+            return Ending("stop", None, None, 0.0)
+        return self._ending()
+
+    def kill(self) -> None:
+        """End it now. When this returns nothing of it runs any more, unless the server is `lost`."""
+        try:
+            self._send({"stop": "kill"})
+            self._receive(END_SECONDS)
+        except SandboxError:
+            self.lost = True
+
+    def _ending(self) -> Ending:
+        report = self._receive(0)
         if "failed" in report:
             raise SandboxError(f"no program could be started: {report['failed']}")
         return Ending(**report)
 
     def close(self) -> None:
+        """The server kills its program, cleans up and ends: waited for by a thread of its own."""
         self._control.close()
+        threading.Thread(target=self.wait, daemon=True).start()
+
+    def wait(self) -> None:
+        """After `close`: until the process is gone."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_SECONDS)
+            self._process.wait(CLOSE_SECONDS)
             return
         self._process.kill()
         self._process.wait()
+
+
+def _readable(control: socket.socket, until: float) -> bool:
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    return bool(poll.poll(max(0.0, until - time.monotonic()) * 1000))
 
 
 def _command(descriptor: int) -> list[str]:

@@ -79,6 +79,7 @@ DENIED = {
     "mknod": (133, None),
     "mknodat": (259, 33),
     "shmget": (29, 194),  # shared memory that no process owns would outlive the memory guard
+    "semget": (64, 190),
     "msgget": (68, 186),
     "memfd_create": (319, 279),  # files in memory that the disk limit does not see
     "memfd_secret": (447, 447),

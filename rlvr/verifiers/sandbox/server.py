@@ -39,8 +39,7 @@ def main(descriptor: int) -> None:
     try:
         for name in order["preload"]:
             importlib.import_module(name)
-        module, function = order["entry"].split(":")
-        entry = getattr(importlib.import_module(module), function)
+        entry, rehearse = _function(order["entry"]), _function(order["rehearse"])
         sys.path[:] = [path for path in sys.path if path] + order["sites"]
         if walls.tier == NAMESPACES:
             _become_first(walls, descriptor)
@@ -53,7 +52,13 @@ def main(descriptor: int) -> None:
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"ready": layers, "tier": walls.tier}).encode())
-    Server(control, walls, entry).run()
+    Server(control, walls, entry, rehearse).run()
+
+
+def _function(name: str) -> Any:
+    """`module:function`; a function that does nothing for ""."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function) if module else lambda: None
 
 
 def _become_first(walls: Walls, control: int) -> None:
@@ -85,13 +90,18 @@ class Child:
 
 
 class Server:
-    """The next child is made ready while the caller thinks about the last one's answer."""
+    """The next child is made ready while this one runs, or, in the weaker tiers, after it.
 
-    def __init__(self, control: socket.socket, walls: Walls, entry: Any) -> None:
+    There the next child would be among the processes that the end of this one sweeps away.
+    """
+
+    def __init__(self, control: socket.socket, walls: Walls, entry: Any, rehearse: Any) -> None:
         self._control = control
         self._walls = walls
         self._entry = entry
+        self._rehearse = rehearse
         self._spare: Child | None = None
+        self._graves: set[int] = set()  # killed, not yet waited for
 
     def run(self) -> None:
         """Until the other end of the control socket closes, or whoever started this process ends."""
@@ -108,11 +118,29 @@ class Server:
             with contextlib.suppress(OSError):  # nobody is there any more, which `_next` sees
                 self._control.send(json.dumps(report).encode())
             self._walls.clean()
-            with contextlib.suppress(OSError):  # then the next start tries, and reports
-                self._spare = self._make(bounds)
+            self._prepare(bounds)
+            self._bury()
         if self._spare is not None:
             self._end(self._spare)
             self._walls.clean()
+
+    def _prepare(self, bounds: Limits) -> None:
+        if self._spare is None:
+            with contextlib.suppress(OSError):  # then the next start tries, and reports
+                self._spare = self._make(bounds)
+
+    @property
+    def _others(self) -> set[int]:
+        """Processes in here that are none of the running program's."""
+        return self._graves | ({self._spare.pid} if self._spare else set())
+
+    def _no_wait(self) -> bool:
+        """Whether who stops the program only needs to know that it runs no more."""
+        message = self._next()
+        return message is not None and json.loads(message[0]).get("stop") == "kill"
+
+    def _bury(self) -> None:
+        self._graves -= {pid for pid in self._graves if os.waitpid(pid, os.WNOHANG)[0]}
 
     def _next(self) -> tuple[bytes, list[int]] | None:
         parent = os.getppid()
@@ -135,10 +163,18 @@ class Server:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+        if self._walls.tier == NAMESPACES:
+            self._prepare(bounds)
         try:
             why = self._watch(child, bounds)
-        finally:
-            status, cpu = self._end(child)
+        except BaseException:
+            self._end(child)
+            raise
+        if why == "stop" and self._no_wait() and self._walls.kill(child.pid, self._others):
+            child.link.close()
+            self._graves.add(child.pid)
+            return {"killed": True}
+        status, cpu = self._end(child)
         killed = os.WIFSIGNALED(status)
         return {
             "why": why,
@@ -179,6 +215,7 @@ class Server:
         self._walls.enter(bounds, {link.fileno()}, home)
         os.environ.update(PATH="/usr/bin:/bin", HOME=home, TMPDIR=home, LANG="C.UTF-8")
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._rehearse()
         link.send(b".")
         seconds, descriptors, _, _ = socket.recv_fds(link, 64, 8)
         link.close()
@@ -200,7 +237,7 @@ class Server:
                     return ""
                 if ready:
                     return "stop"  # asked to, or the other side is gone
-                if self._walls.used_memory(child.pid) > bounds.memory_mb * MEGABYTE:
+                if self._walls.used_memory(child.pid, self._others) > bounds.memory_mb * MEGABYTE:
                     return "memory"
                 if self._walls.overfull(child.home, bounds):
                     return "disk"

@@ -120,8 +120,19 @@ class Walls:
         if self._filter:
             seccomp.install(self._filter)
 
+    def kill(self, child: int, others: set[int]) -> bool:
+        """Kill the program. True when that is all there was of it, so that nothing of it runs any more.
+
+        `others`: processes in here that are none of the program's.
+        """
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        if self.tier != NAMESPACES or self._processes is None:
+            return False
+        return self._inside() <= {str(pid) for pid in (child, *others)}
+
     def end(self, child: int, home: str) -> tuple[int, float]:
-        """Kill the program and all it started. Returns wait status and CPU seconds."""
+        """Kill the program and all it started, and wait. Returns wait status and CPU seconds."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         _, status, usage = os.wait4(child, 0)
@@ -156,15 +167,22 @@ class Walls:
                         yield child
                         yield from self._descendants(child)
 
-    def used_memory(self, child: int) -> int:
-        """Resident bytes of the program and all it started; pages shared after a fork count for each."""
+    def used_memory(self, child: int, others: set[int]) -> int:
+        """Resident bytes of the program and all it started; pages shared after a fork count for each.
+
+        `others`: processes in here that are none of the program's.
+        """
         if self._processes is None:
             return 0
         if self.tier == NAMESPACES:
-            names = [name for name in os.listdir(self._processes) if name.isdigit() and name != "1"]
+            names = self._inside() - {str(pid) for pid in others}
         else:
-            names = [str(child), *map(str, self._descendants(child))]
+            names = {str(child), *map(str, self._descendants(child))}
         return sum(map(self._resident, names))
+
+    def _inside(self) -> set[str]:
+        """Numbers of the processes in this server's namespace, the server's own left out."""
+        return {name for name in os.listdir(self._processes) if name.isdigit()} - {"1"}
 
     def _resident(self, pid: str) -> int:
         try:

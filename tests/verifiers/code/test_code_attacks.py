@@ -21,13 +21,19 @@ WEAKER = (  # what the tier without namespaces must hold as well
 )
 
 
+@pytest.fixture(scope="module")
+def warm() -> None:
+    """The servers run before the first deadline does, as in a pool."""
+    VERIFIER.open()
+
+
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_attack(case: TextCase) -> None:
     started = time.monotonic()
     verdict = VERIFIER(case.text, tests=TESTS)
     assert verdict.status in case.statuses, verdict.detail
-    # one second more by contract, two more for a machine that is busy with other things
-    assert time.monotonic() - started < VERIFIER.timeout + 3
+    assert time.monotonic() - started < VERIFIER.timeout + 1
     assert verdict.reward == (1.0 if case.statuses == ("correct",) else 0.0)
 
 

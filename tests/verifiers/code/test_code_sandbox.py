@@ -73,9 +73,9 @@ def test_a_layer_that_fails_in_the_child_is_never_a_verdict_on_the_program() -> 
     try:
         server.start(Limits(memory_mb=2**60), read)  # no kernel takes this number
         with pytest.raises(SandboxError, match="a layer failed"):
-            server.finish(stop=False)
+            server.finish()
         server.start(Limits(), read)
-        assert server.finish(stop=False).why == ""
+        assert server.finish().why == ""
     finally:
         server.close()
         os.close(read)
@@ -179,6 +179,7 @@ def test_a_program_ends_with_its_server() -> None:
     read, write = os.pipe()
     server.start(Limits(seconds=60), read)
     server.close()
+    server.wait()
     os.close(read)
     os.close(write)
     assert server._process.poll() is not None
