@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rlvr.verifiers.sql import order, snapshot
+from rlvr.verifiers.sql.constants import Constant
 from rlvr.verifiers.sql.databases import Database
 from rlvr.verifiers.sql.engines import Job, Reply
 from rlvr.verifiers.sql.process import Died, QueryProcess
@@ -29,10 +30,11 @@ class Unsupported(Exception):
 
 @dataclass(frozen=True)
 class View:
-    """One state of the data: a database, or its perturbed copy by seed."""
+    """One state of the data: a database, or its perturbed copy by seed and planted constants."""
 
     database: Database
     perturb: int | None = None
+    plant: tuple[Constant, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Court:
         before = self.table(references[0], View(view.database), deadline)
         best = None
         for attempt in range(TRIES):
-            copy = View(view.database, view.perturb + attempt)
+            copy = replace(view, perturb=view.perturb + attempt)
             now = self.table(references[0], copy, deadline)
             if isinstance(now, Reply) and now.error == "unsupported":
                 raise Unsupported(now.detail)
@@ -189,7 +191,14 @@ class Court:
         left = max(0.0, deadline - time.monotonic())
         rows = self.limits.max_rows if most < 0 else most
         return Job(
-            sql, view.database.target, left, rows, self.limits.max_bytes, view.perturb, reverse
+            sql,
+            view.database.target,
+            left,
+            rows,
+            self.limits.max_bytes,
+            view.perturb,
+            view.plant,
+            reverse,
         )
 
     def _key(self, reference: str, view: View) -> object:

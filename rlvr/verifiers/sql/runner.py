@@ -35,7 +35,9 @@ def main() -> None:
     _limit(scheme, memory_mb)
     engine = _engine(scheme, memory_mb)
     while message := _read(source):
-        job = Job(**unpack(message))
+        order = unpack(message)
+        order["plant"] = tuple(map(tuple, order["plant"]))
+        job = Job(**order)
         _limit_cpu(job.seconds)
         reply = engine.run(job)
         try:

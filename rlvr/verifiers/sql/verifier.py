@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from rlvr.types import Status, Verdict
 from rlvr.verifiers.sql import lexer
+from rlvr.verifiers.sql.constants import constants
 from rlvr.verifiers.sql.court import TRIES, Court, Limits, Unsupported, View
 from rlvr.verifiers.sql.databases import Database, NoDatabase, find
 from rlvr.verifiers.sql.engines import Reply
@@ -145,6 +146,7 @@ class _Trial:
         self.deadline = started + settings.timeout - min(0.2, 0.1 * settings.timeout)
         self.court = court(settings, databases[0].scheme, os.getpid())
         self.alive = references  # agreed with on every view so far
+        self.plant = constants(tuple(references), databases[0].scheme) if settings.perturb else ()
         self.unusable = ""  # why some reference could not be run
         self.told = False  # some perturbed copy has another result than its database
 
@@ -162,7 +164,8 @@ class _Trial:
         yield View(database)
         first = self.settings.seed * 1_000_000
         for seed in range(first, first + self.settings.perturb * TRIES, TRIES):
-            copy, tells = self.court.copy(self.alive, View(database, seed), self.deadline)
+            view = View(database, seed, self.plant)
+            copy, tells = self.court.copy(self.alive, view, self.deadline)
             self.told = self.told or tells
             if copy:
                 yield copy

@@ -108,6 +108,52 @@ def test_a_written_down_answer_fails(shops: list[str]) -> None:
     assert Sql(perturb=2)(reference, reference, database=shops[0]).correct
 
 
+@pytest.mark.parametrize(
+    ("reference", "response"),
+    [
+        ("SELECT id FROM singer WHERE age > 60", "SELECT id FROM singer WHERE age >= 60"),
+        ("SELECT id FROM singer WHERE age >= 53", "SELECT id FROM singer WHERE age > 53"),
+        ("SELECT id FROM singer WHERE age >= 53", "SELECT id FROM singer WHERE age >= 54"),
+        ("SELECT id FROM singer WHERE country = 'JP'", "SELECT id FROM singer WHERE id > 99"),
+        ('SELECT id FROM singer WHERE country = "JP"', "SELECT id FROM singer WHERE 1 = 0"),
+        (
+            "SELECT id FROM singer WHERE country IN ('US', 'JP')",
+            "SELECT id FROM singer WHERE country = 'US'",
+        ),
+        (
+            "SELECT id FROM singer WHERE name LIKE '%zz%'",
+            "SELECT id FROM singer WHERE name LIKE 'zzz%'",
+        ),
+        (
+            "SELECT id FROM singer WHERE age BETWEEN 70 AND 80",
+            "SELECT id FROM singer WHERE age > 70 AND age < 80",
+        ),
+        (
+            "SELECT id FROM singer WHERE country = 'JP' AND age = 77",
+            "SELECT id FROM singer WHERE 0",
+        ),
+        ("SELECT count(*) FROM concert WHERE tickets < 0 OR price = 99.5", "SELECT 0"),
+    ],
+)
+def test_the_constants_of_the_reference_stand_in_the_copies(
+    shops: list[str], reference: str, response: str
+) -> None:
+    assert Sql()(response, reference, database=shops[0]).correct
+    assert Sql(perturb=2)(response, reference, database=shops[0]).status == "wrong"
+    assert Sql(perturb=2)(reference, reference, database=shops[0]).correct
+
+
+def test_constants_are_planted_within_the_rules() -> None:
+    plant = [("name", "City 1"), ("km", 950.0), ("stars", 77), ("opened", 1800), ("code", "c3")]
+    for seed in range(6):
+        connection = filled()
+        perturb(connection, seed, plant)
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("SELECT 1 FROM visit WHERE stars = 77").fetchone() == (1,)
+        assert connection.execute("SELECT 1 FROM city WHERE code = 'c3'").fetchone() == (1,)
+
+
 @pytest.mark.parametrize(("reference", "response"), table("equal"))
 def test_equal_queries_stay_equal(shops: list[str], reference: str, response: str) -> None:
     if "LIMIT" in reference + response or "31" in response:

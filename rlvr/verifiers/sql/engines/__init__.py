@@ -20,6 +20,8 @@ class Job:
     max_rows: int
     max_bytes: int
     perturb: int | None = None  # the seed of a perturbed copy; None is the database as it is
+    # (column, value) that rows of a perturbed copy hold
+    plant: tuple[tuple[str, int | float | str], ...] = ()
     reverse: bool = (
         False  # scan unordered tables backwards: shows results that hang on the order of rows
     )

@@ -2,7 +2,8 @@
 written into it fails.
 
 Rows go away, values of a column change places, some take the value of another row or a number in
-between. Kept: declared constraints (keys, NOT NULL, CHECK, foreign keys), and what the data
+between, and the constants that the references compare with stand in some rows, their neighbours in
+others. Kept: declared constraints (keys, NOT NULL, CHECK, foreign keys), and what the data
 suggests: a column without nulls or repeats stays so, and a column whose values all stand in
 another table's key is treated as a reference to it.
 
@@ -14,12 +15,15 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 DROPPED = 0.2  # share of rows removed from each table
 CHANGED = 0.3  # share of a column's values replaced
 KEEP_AT_LEAST = 3  # rows; smaller tables lose none
+PLANTED = 2  # rows that hold a constant, at least
 _Value = None | int | float | str | bytes
+_Plant = Sequence[tuple[str, int | float | str]]
 
 
 @dataclass
@@ -64,9 +68,11 @@ class Reference:
     parent_columns: tuple[str, ...]
 
 
-def perturb(connection: sqlite3.Connection, seed: int) -> None:
+def perturb(connection: sqlite3.Connection, seed: int, plant: _Plant = ()) -> None:
     """Change a private, writable copy in place. Raises sqlite3.Error when it cannot be
     rewritten.
+
+    `plant`: (column in small letters, value) that rows of every table with such a column shall hold.
     """
     rng = random.Random(seed)
     connection.execute("PRAGMA foreign_keys=OFF")
@@ -78,15 +84,13 @@ def perturb(connection: sqlite3.Connection, seed: int) -> None:
     references = _declared(connection, tables) + _suggested(tables)
     _mark_keys(tables, references)
     originals = {name: [list(row) for row in table.rows] for name, table in tables.items()}
-    _drop_rows(tables, references, rng)
+    _drop_rows(tables, references, plant, rng)
     for name, table in tables.items():
         kept = [list(row) for row in table.rows]
         _change_values(table, originals[name], rng)
-        try:
-            _write(connection, table)
-        except sqlite3.IntegrityError:  # a CHECK over several columns: keep this table's values
-            table.rows = kept
-            _write(connection, table)
+        changed = [list(row) for row in table.rows]
+        _plant_values(table, plant, rng)
+        _write_first(connection, table, (table.rows, changed, kept))
 
 
 def _tables(connection: sqlite3.Connection) -> list[TableData]:
@@ -184,15 +188,17 @@ def _mark_keys(tables: dict[str, TableData], references: list[Reference]) -> Non
 
 
 def _drop_rows(
-    tables: dict[str, TableData], references: list[Reference], rng: random.Random
+    tables: dict[str, TableData], references: list[Reference], plant: _Plant, rng: random.Random
 ) -> None:
-    """Remove rows, and then those left without the row they refer to (if they had one before)."""
+    """Remove rows, and then those left without the row they refer to (if they had one before).
+
+    A key that a reference names stays: it cannot be planted later.
+    """
     dangling = {reference: _orphans(tables, reference) for reference in references}
     for table in tables.values():
         if len(table.rows) > KEEP_AT_LEAST:
-            removed = set(
-                rng.sample(range(len(table.rows)), max(1, int(DROPPED * len(table.rows))))
-            )
+            drawn = rng.sample(range(len(table.rows)), max(1, int(DROPPED * len(table.rows))))
+            removed = set(drawn) - _named_rows(table, plant)
             table.rows = [row for i, row in enumerate(table.rows) if i not in removed]
     changed = True
     while changed:
@@ -205,6 +211,17 @@ def _drop_rows(
                 kept = zip(child.rows, keys, strict=True)
                 child.rows = [row for row, key in kept if key not in bad]
                 changed = True
+
+
+def _named_rows(table: TableData, plant: _Plant) -> set[int]:
+    """Rows whose key is one of the constants."""
+    wanted = set(plant)
+    keys = [j for j, column in enumerate(table.columns) if column.key]
+    return {
+        i
+        for i, row in enumerate(table.rows)
+        if any((table.columns[j].name.lower(), row[j]) in wanted for j in keys)
+    }
 
 
 def _orphans(tables: dict[str, TableData], reference: Reference) -> set[tuple[_Value, ...]]:
@@ -235,6 +252,51 @@ def _other(value: _Value, pool: list[_Value], rng: random.Random) -> _Value:
     if type(value) is int and type(chosen) is int:
         return rng.randint(min(value, chosen), max(value, chosen))
     return chosen
+
+
+def _plant_values(table: TableData, plant: _Plant, rng: random.Random) -> None:
+    """One row meets all constants of its columns at once, others hold one each, or its neighbours."""
+    if len(table.rows) < KEEP_AT_LEAST:
+        return
+    together = rng.randrange(len(table.rows))
+    for j, column in enumerate(table.columns):
+        if column.key:
+            continue
+        values = [row[j] for row in table.rows]
+        numbers = all(type(value) is not str for value in values)
+        wanted = [
+            value
+            for name, value in plant
+            if name == column.name.lower() and isinstance(value, str) != numbers
+        ]
+        for place, value in enumerate(wanted):
+            if place == 0 and not (column.distinct and value in values):
+                table.rows[together][j] = value
+            for new in (*[value] * PLANTED, *_beside(value)):
+                taken = column.distinct and any(row[j] == new for row in table.rows)
+                row = rng.choice(table.rows)
+                if not taken and row is not table.rows[together]:
+                    row[j] = new
+
+
+def _beside(value: int | float | str) -> Iterable[int | float | str]:
+    """Values that a comparison with the next operator or the next number tells apart."""
+    return () if isinstance(value, str) else (value - 1, value + 1)
+
+
+def _write_first(
+    connection: sqlite3.Connection, table: TableData, choices: Sequence[list[list[_Value]]]
+) -> None:
+    """The first of these contents that the table's constraints allow; CHECKs may span columns."""
+    for rows in choices[:-1]:
+        table.rows = rows
+        try:
+            _write(connection, table)
+        except sqlite3.IntegrityError:
+            continue
+        return
+    table.rows = choices[-1]
+    _write(connection, table)
 
 
 def _write(connection: sqlite3.Connection, table: TableData) -> None:

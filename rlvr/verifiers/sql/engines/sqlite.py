@@ -89,7 +89,7 @@ class Sqlite:
         path = Path(job.target)
         timed = clock.mentions_time(job.sql)
         try:
-            key: _Key = (job.target, snapshot.stamp(path), job.perturb, timed)
+            key: _Key = (job.target, snapshot.stamp(path), job.perturb, job.plant, timed)
             if key not in self._open:
                 self._open[key] = self._connect(path, job, timed)
         except (sqlite3.Error, snapshot.Unusable, OSError) as error:
@@ -119,7 +119,7 @@ class Sqlite:
                 connection.deserialize(image)
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if job.perturb is not None:
-            perturb(connection, job.perturb)
+            perturb(connection, job.perturb, job.plant)
         opened = Opened(connection, held + CACHE_BYTES)
         self._guard(opened, timed)
         return opened
