@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,19 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data sets in {folder} (RLVR_DATA names another folder)")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which layers stood between the judged programs and this machine, where any were judged."""
+    if "rlvr.verifiers.sandbox" not in sys.modules:
+        return
+    from rlvr.verifiers import sandbox
+
+    layers = sandbox.report()
+    user = "root" if os.geteuid() == 0 else f"user {os.geteuid()}"
+    terminalreporter.write_line(f"sandbox as {user}: tier {layers.pop('tier')}")
+    on = [layer for layer, state in layers.items() if state == "on"]
+    terminalreporter.write_line(f"  on: {', '.join(on)}")
+    for layer, state in layers.items():
+        if state != "on":
+            terminalreporter.write_line(f"  {layer}: {state}")
