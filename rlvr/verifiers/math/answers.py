@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import product
 
 from rlvr.verifiers.math.clean import clean
+from rlvr.verifiers.math.congruences import congruence
 from rlvr.verifiers.math.expressions import Expressions, expression
 from rlvr.verifiers.math.literals import base_of
 from rlvr.verifiers.math.nodes import (
@@ -70,7 +71,7 @@ def parse(text: str) -> Node:
     if len(text) > MAX_CHARS:
         raise TooBig("long")
     text = without_lead(clean(text))
-    whole = whole_word(text) or based(text)
+    whole = whole_word(text) or based(text) or congruence(text)
     return whole or Answers(text).answer()
 
 
@@ -224,12 +225,14 @@ class Answers(Expressions):
     def brackets(self, opening: str) -> Node:
         bars, self.bars = self.bars, 0
         if opening == "{":
-            items = self.listing()
+            items = self.listing(expand=False)
             if self.sees(r"\over", r"\choose"):
                 items = [self.stacked(self.next().text, items)]
             self.needs("}")
             self.bars = bars
-            return items[0] if len(items) == 1 else Seq(Kind.LIST, tuple(items))
+            if len(items) == 1:
+                return items[0]
+            return Seq(Kind.LIST, tuple(each for item in items for each in _both_signs(item)))
         items = self.listing(expand=False)
         closing = self.next().text
         self.bars = bars

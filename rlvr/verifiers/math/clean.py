@@ -42,6 +42,7 @@ _COSMETIC = re.compile(
     r"|\\(?:[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|noindent|centering|hfill)"
     r"(?![A-Za-z])\s*"
     r"|\\phantom\s*(?:\{[^{}]*\}|.)|\\[hv]space\s*\{[^{}]*\}|\\(?:q?quad|enspace|thinspace)(?![A-Za-z])"
+    r"|\\(?:text)?color\s*\{[^{}]{0,40}\}"
     r"|\\[()\[\]]|(?<!\\)\$"
 )
 _SAME = re.compile(

@@ -8,6 +8,7 @@ from rlvr.verifiers.math.equal import equal
 from rlvr.verifiers.math.nodes import (
     Based,
     Call,
+    Congruence,
     Kind,
     Matrix,
     Mul,
@@ -73,6 +74,9 @@ class Comparison:
                 return self.same(Num(Fraction(gold.digits) * (-1 if gold.negative else 1)), said)
             case _, Based(_, 10):
                 return self.same(gold, Num(Fraction(said.digits) * (-1 if said.negative else 1)))
+            case Congruence(), Congruence():
+                one, other = (gold.residue, gold.modulus), (said.residue, said.modulus)
+                return one == other and (gold.name == said.name or not (gold.name and said.name))
             case Ratio(), _:
                 return self.ratios(gold, said)
             case _, Ratio():

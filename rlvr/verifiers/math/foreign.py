@@ -1,4 +1,5 @@
-"""References beyond our own grammar (integrals, sums, congruences, cases): math-verify, behind structural limits.
+"""References beyond our own grammar: integrals, sums, products and limits by math-verify, behind structural limits;
+others (cases, dots, quantifiers) by their text, because math-verify takes a number out of them and drops the rest.
 
 Not covered: time. sympy may take long on an innocent-looking answer; the pool's deadline is what ends it. Only a
 reference that our grammar cannot read comes here, so what a response says never decides which of the two judges it.
@@ -12,7 +13,9 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from rlvr.verifiers.math.answers import parse
 from rlvr.verifiers.math.clean import clean
+from rlvr.verifiers.math.expressions import EXPRESSION
 from rlvr.verifiers.math.tokens import TooBig, Unreadable
 
 MAX_CHARS = 300
@@ -24,9 +27,10 @@ _TOWER = re.compile(r"\^\s*\{?[^{}^]{0,20}\^")
 _LONG_NUMBER = re.compile(rf"\d{{{MAX_DIGITS + 1},}}")
 _LARGE_POWER = re.compile(r"\^\s*\{?\s*-?\d{4,}|\d{4,}\s*!|!\s*[!)]")
 _WORDS = re.compile(r"(?<!\\)\b[A-Za-z]{3,}\b")
-# what our grammar leaves to math-verify; anything else it cannot read is no formula
+_VALUED = re.compile(r"\\(?:int|iint|oint|sum|prod|lim)(?![A-Za-z])")
+# formulas that are compared by their text; anything else that our grammar cannot read is no formula
 _BEYOND = re.compile(
-    r"\\(?:int|iint|oint|sum|prod|lim|equiv|pmod|bmod|mod|ldots|cdots|partial|nabla|cap|subset|subseteq|notin"
+    r"\\(?:equiv|pmod|bmod|mod|ldots|cdots|partial|nabla|cap|subset|subseteq|notin"
     r"|forall|exists|det|Re|Im|arg)(?![A-Za-z])|\\begin\{cases\}"
 )
 _COSTLY = (r"\int", r"\sum", r"\prod", r"\lim", r"\oint", r"\iint")
@@ -72,18 +76,25 @@ def parsed(text: str) -> tuple[Any, ...]:
 
 
 def check(reference: str) -> None:
-    """Raises Unreadable or TooBig unless the reference is a formula that is math-verify's to read."""
-    if not _BEYOND.search(reference):
+    """Raises Unreadable or TooBig unless the reference is a formula that can be judged here."""
+    if _VALUED.search(reference):
+        parsed(reference)
+    elif not _BEYOND.search(clean(reference)):
         raise Unreadable("no answer in our grammar, nor a formula beyond it")
-    parsed(reference)
+    else:
+        limited(reference)
 
 
 def same(gold: str, said: str) -> bool:
     """Does the formula `said` equal the reference `gold`? Raises Unreadable or TooBig."""
     if " ".join(clean(gold).split()) == " ".join(clean(said).split()):
         return True
+    if not _VALUED.search(gold):
+        return False
     if any(costly in said and costly not in gold for costly in _COSTLY):
         raise TooBig("not worked out")
+    if not _VALUED.search(said) and not isinstance(parse(said), EXPRESSION):
+        return False  # math-verify would pick one of several values
     return bool(
         loaded().verify(
             list(parsed(gold)), list(parsed(said)), timeout_seconds=None, raise_on_error=False

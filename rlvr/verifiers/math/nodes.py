@@ -87,6 +87,15 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True)
+class Congruence:
+    """All numbers that leave this residue; `name` is what is said to be one of them, if anything."""
+
+    name: str
+    residue: int  # from 0 to below the modulus
+    modulus: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quantity:
     """A value as written before a unit, a percent sign or both."""
 

@@ -11,14 +11,22 @@ from rlvr.verifiers.math import Math
 SLOWEST = 2.0  # seconds, for hostile input, on a busy machine
 
 
+@pytest.fixture(scope="module")
+def judge() -> Math:
+    """With its imports done, as in a worker."""
+    made = Math()
+    made.prepare()
+    return made
+
+
 @pytest.mark.parametrize(
     "case",
     list(corpora.math()),
     ids=lambda case: f"{case.status}: {case.reference} | {case.response}"[:70],
 )
-def test_case(case: Labelled) -> None:
+def test_case(case: Labelled, judge: Math) -> None:
     start = time.perf_counter()
-    verdict = Math()(case.response, case.reference)
+    verdict = judge(case.response, case.reference)
     assert time.perf_counter() - start < SLOWEST
     wanted = {"wrong", "unparsed"} if case.status == "rejected" else {case.status}
     assert verdict.status in wanted, verdict
