@@ -57,7 +57,7 @@ class Link:
             self.lost = True
             raise Lost from None
 
-    def receive(self) -> Any:
+    def receive(self) -> dict[str, Any]:
         """The next answer; calls back until it comes. Raises Lost."""
         try:
             while True:

@@ -130,7 +130,7 @@ class Text:
 
 Node = (
     Num | Sym | Add | Mul | Pow | Call
-    | Seq | Matrix | Union | Relation | Quantity | Based | Ratio | Text
+    | Seq | Matrix | Union | Relation | Congruence | Quantity | Based | Ratio | Text
 )  # fmt: skip
 
 CONSTANTS = frozenset({"pi", "e", "i", "oo"})

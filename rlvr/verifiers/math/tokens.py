@@ -141,7 +141,8 @@ def _typed(face: str, inside: str, out: list[Token], depth: int) -> None:
         out.append(Token(Mark.OPERATOR, "}"))
     else:
         for piece in re.finditer(
-            r"\d+(?:,\d{3})*(?:\.\d+)?|[A-Za-z](?:\.[A-Za-z](?![A-Za-z]))+\.?|[A-Za-z]+|[^\s~]", inside
+            r"\d+(?:,\d{3})*(?:\.\d+)?|[A-Za-z](?:\.[A-Za-z](?![A-Za-z]))+\.?|[A-Za-z]+|[^\s~]",
+            inside,
         ):
             word = piece[0]
             if word[0].isdigit():
