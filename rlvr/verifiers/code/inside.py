@@ -199,6 +199,8 @@ class Program:
     def _special_out(self, value: Any) -> dict[str, Any]:
         if self._classes and isinstance(value, self._classes):
             return {"object": self._keep(value)}
+        if isinstance(value, _numpy_scalar()):
+            return self._out(value.item())
         if inspect.isawaitable(value):
             return {"awaitable": self._keep(value)}
         if callable(value):
@@ -259,6 +261,11 @@ class Program:
         return [type(error).__name__[:80], _builtin_base(type(error)), _label(error), text[:500]]
 
 
+def _numpy_scalar() -> Any:
+    """Its type if the program loaded numpy, else no type at all: `np.int64(4)` is 4 to any test."""
+    return getattr(sys.modules.get("numpy"), "generic", ())
+
+
 def _builtin_base(kind: type) -> str:
     for base in kind.__mro__:
         if base.__module__ == "builtins":
@@ -297,6 +304,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "str": str,
     "repr": repr,
     "bool": bool,
+    "isinstance": isinstance,
     "item": lambda value, key: value[key],
 }
 

@@ -239,6 +239,18 @@ class Function(Remote):
         return self if instance is None else types.MethodType(self, instance)
 
 
+class Class(Function):
+    """A class that the tests name: called for instances, and asked whether an object is one."""
+
+    def __instancecheck__(self, instance: object) -> bool:
+        if not isinstance(instance, Remote):
+            return False
+        link: Link = object.__getattribute__(self, "_link")
+        number = object.__getattribute__(instance, "_number")
+        answer = link.ask(do="apply", on=number, name="isinstance", args=[link.encode(self)])
+        return link.value(answer) is True
+
+
 class Object(Remote):
     """An instance of a class that the tests name. Its equality is its identity."""
 

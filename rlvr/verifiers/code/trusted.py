@@ -24,7 +24,7 @@ from typing import Any
 from rlvr.verifiers.code import tally
 from rlvr.verifiers.code.choose import free
 from rlvr.verifiers.code.harmless import MODULES, harmless
-from rlvr.verifiers.code.proxy import Function, Link, Lost, Unsendable
+from rlvr.verifiers.code.proxy import Class, Function, Link, Lost, Unsendable
 from rlvr.verifiers.sandbox import frames
 
 _BUILTIN = frozenset(dir(builtins))
@@ -215,7 +215,7 @@ class Runner:
                 return link.exceptions[name]
             case {"class": int(number)}:
                 link.allow_objects = link.allow_objects or name[:1].isupper()
-                return Function(link, number)
+                return Class(link, number)
             case {"value": node}:
                 value = link.decode(node)
                 if not isinstance(value, Function):
