@@ -17,6 +17,7 @@ from typing import Any
 from rlvr.types import Status, Verdict
 from rlvr.verifiers import wire
 from rlvr.verifiers.calling import Traits
+from rlvr.verifiers.pool_crew import Crew
 from rlvr.verifiers.pool_report import Counters
 from rlvr.verifiers.pool_worker import Job, ServerEnd, WorkerEnd
 from rlvr.verifiers.server import PREPARE_SECONDS
@@ -35,7 +36,7 @@ log = logging.getLogger("rlvr.verifiers")
 
 
 class Engine:
-    """Owns the fork server and its workers; calls `answer(job, verdict, quarantine)` once a job."""
+    """Owns the crew; calls `answer(job, verdict, quarantine)` once a job."""
 
     def __init__(
         self,
@@ -50,9 +51,6 @@ class Engine:
         self._spec, self._traits, self._count = spec, traits, workers
         self._counters, self._answer = counters, answer
         self._queue: deque[Job] = deque()
-        self._ends: dict[int, WorkerEnd] = {}
-        self._server: ServerEnd | None = None
-        self._forked = 0  # workers asked for so far
         self._failures = 0
         self._stillborn = 0
         self._mean = AHEAD  # seconds a verdict, moving average
@@ -61,6 +59,7 @@ class Engine:
         self._ended = False  # this thread takes nothing more from the queue
         self._asleep = False
         self._selector = selectors.DefaultSelector()
+        self._crew = Crew(spec, traits, workers, counters, self._selector)
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._waker.setblocking(False)
@@ -103,7 +102,9 @@ class Engine:
     def _turn(self) -> None:
         self._assign()
         pause = self._pause()
-        self._asleep = bool(self.failure) or any(self._room(end) for end in self._ends.values())
+        self._asleep = bool(self.failure) or any(
+            self._room(end) for end in self._crew.ends.values()
+        )
         if self._asleep and self._queue:
             pause = 0.0
         events = self._selector.select(pause)
@@ -131,7 +132,7 @@ class Engine:
             while self._queue:
                 self._answer(self._queue.popleft(), Verdict.broken(self.failure), False)
             return
-        ends = sorted(filter(self._room, self._ends.values()), key=lambda end: len(end.jobs))
+        ends = sorted(filter(self._room, self._crew.ends.values()), key=lambda end: len(end.jobs))
         for position, end in enumerate(ends):
             share = -(-len(self._queue) // (len(ends) - position))
             jobs: list[Job] = []
@@ -141,20 +142,16 @@ class Engine:
                     jobs.append(job)
             if jobs:
                 end.give(jobs)
-                self._watch(end)
-
-    def _watch(self, end: WorkerEnd) -> None:
-        write = selectors.EVENT_WRITE if end.unsent else 0
-        self._selector.modify(end.channel, selectors.EVENT_READ | write, end)
+                self._crew.watch(end)
 
     # ---- hearing from workers
 
     def _hear(self, end: WorkerEnd) -> None:
-        if end.number not in self._ends or not end.open:
+        if end.number not in self._crew.ends or not end.open:
             return  # replaced, or dead and waiting for the server to say how
         if end.unsent:
             end.flush()
-            self._watch(end)
+            self._crew.watch(end)
         try:
             for number, payload in end.read():
                 if not self._heard(end, number, payload):
@@ -164,7 +161,7 @@ class Engine:
             return
         if not end.open:
             self._selector.unregister(end.channel)
-            self._kill(end)  # most likely dead already; the server tells how
+            self._crew.kill(end)  # most likely dead already; the server tells how
 
     def _heard(self, end: WorkerEnd, number: int, payload: bytes) -> bool:
         """One frame; False when the worker is no longer in use."""
@@ -182,14 +179,14 @@ class Engine:
         if not job.done:
             self._answer(job, verdict, False)
         if tired:
-            self._drop(end)
+            self._crew.drop(end)
             self._queue.extendleft(reversed(end.take_back(0)))
-            self._spawn()
+            self._crew.spawn()
         return not tired
 
     def _hello(self, end: WorkerEnd, message: dict[str, Any]) -> bool:
         if "failed" in message:
-            self._drop(end)
+            self._crew.drop(end)
             self._stillbirth(message["failed"])
             return False
         end.ready = True
@@ -207,9 +204,9 @@ class Engine:
     def _pause(self) -> float | None:
         """Seconds until something must be looked at again."""
         now, soonest = time.monotonic(), float("inf")
-        if self._server and not self._server.ready:
-            soonest = self._server.started + PREPARE_SECONDS + 10
-        for end in self._ends.values():
+        if self._crew.server and not self._crew.server.ready:
+            soonest = self._crew.server.started + PREPARE_SECONDS + 10
+        for end in self._crew.ends.values():
             if not end.ready:
                 soonest = min(soonest, end.asked + OPEN_SECONDS)
             elif end.jobs:
@@ -220,21 +217,21 @@ class Engine:
 
     def _enforce(self) -> None:
         now = time.monotonic()
-        if self._server and not self._server.ready:
-            if now > self._server.started + PREPARE_SECONDS + 10:
-                self._server.process.kill()
+        if self._crew.server and not self._crew.server.ready:
+            if now > self._crew.server.started + PREPARE_SECONDS + 10:
+                self._crew.server.process.kill()
             return
-        for end in list(self._ends.values()):
+        for end in list(self._crew.ends.values()):
             if not end.ready:
                 if now > end.asked + OPEN_SECONDS:
-                    self._kill(end)
-                    self._drop(end)
+                    self._crew.kill(end)
+                    self._crew.drop(end)
                     self._stillbirth(f"a worker did not start within {OPEN_SECONDS} s")
             elif end.jobs and now - end.started > STALL:
                 self._hear(
                     end
                 )  # what it has said by now counts, however late this thread comes to it
-                if end.number in self._ends and end.jobs:
+                if end.number in self._crew.ends and end.jobs:
                     self._hold(end, now - end.started)
 
     def _hold(self, end: WorkerEnd, ran: float) -> None:
@@ -248,60 +245,33 @@ class Engine:
 
     # ---- the end of workers
 
-    def _kill(self, end: WorkerEnd) -> None:
-        if self._server:
-            with suppress(OSError):
-                self._server.kill(end.number)
-
-    def _drop(self, end: WorkerEnd) -> None:
-        self._ends.pop(end.number, None)
-        with suppress(KeyError):
-            self._selector.unregister(end.channel)
-        end.channel.close()
-        end.open = False
-
     def _lose(self, end: WorkerEnd, verdict: Verdict) -> None:
         """The first job's fault: it gets `verdict` and is quarantined, the rest goes to others."""
-        self._kill(end)
-        self._drop(end)
+        self._crew.kill(end)
+        self._crew.drop(end)
         rest = end.take_back(1)
         if end.jobs and not end.jobs[0].done:
             self._answer(end.jobs[0], verdict, True)
         self._queue.extendleft(reversed(rest))
-        self._spawn()
-
-    def _spawn(self) -> None:
-        while self._server and self._server.ready and len(self._ends) < self._count:
-            self._forked += 1
-            self._counters.respawned += self._forked > self._count
-            try:
-                end = self._server.fork(self._forked)
-            except OSError:
-                return  # the server died: that is noticed next
-            self._ends[end.number] = end
-            self._selector.register(end.channel, selectors.EVENT_READ, end)
+        self._crew.spawn()
 
     def _stillbirth(self, reason: str) -> None:
         self._stillborn += 1
         if self._stillborn >= FAILURES * self._count:
             self._fail(reason)
         else:
-            self._spawn()
+            self._crew.spawn()
 
     # ---- the fork server
 
     def _start_server(self) -> None:
-        self._counters.servers += 1
-        self._forked = 0
         try:
-            self._server = ServerEnd(self._spec, self._traits)
+            self._crew.start()
         except OSError as error:
             self._fail(f"no fork server: {error}")
-            return
-        self._selector.register(self._server.control, selectors.EVENT_READ, self._server)
 
     def _hear_server(self, server: ServerEnd) -> None:
-        if server is not self._server:
+        if server is not self._crew.server:
             return
         messages = server.read()
         if messages is None:
@@ -313,19 +283,19 @@ class Engine:
                 return
             if "ready" in message:
                 server.ready = True
-                self._spawn()
-            elif message.get("exit") in self._ends:
-                self._exited(self._ends[message["exit"]], message)
+                self._crew.spawn()
+            elif message.get("exit") in self._crew.ends:
+                self._exited(self._crew.ends[message["exit"]], message)
 
     def _exited(self, end: WorkerEnd, message: dict[str, Any]) -> None:
         self._hear(end)  # its last words
-        if end.number not in self._ends:
+        if end.number not in self._crew.ends:
             return
         code, number = message["code"], message["signal"]
         how = f"died of {signal.Signals(number).name}" if number else f"exited with {code}"
         reason = message["reason"] or f"the worker {how}"
         if not end.ready:
-            self._drop(end)
+            self._crew.drop(end)
             self._stillbirth(reason)
             return
         self._counters.crashed += 1
@@ -345,22 +315,22 @@ class Engine:
 
     def _stop_server(self) -> None:
         """No server, no workers; their jobs wait for the next server."""
-        for end in list(self._ends.values()):
+        server = self._crew.release()
+        while self._crew.ends:
+            end = next(iter(self._crew.ends.values()))
             with suppress(wire.WireError):
                 for number, payload in end.read():
                     if not self._heard(end, number, payload):
                         break
-            self._drop(end)
+            self._crew.drop(end)
             rest = end.take_back(0)
             for job in rest:
                 job.restarts += 1
                 if job.restarts > FAILURES:
                     self._answer(job, Verdict.broken("its worker kept vanishing"), False)
             self._queue.extendleft(reversed([job for job in rest if not job.done]))
-        if self._server:
-            self._selector.unregister(self._server.control)
-            self._server.stop()
-            self._server = None
+        if server:
+            server.stop()
 
     def _fail(self, reason: str) -> None:
         """No more verdicts: everything waiting, and whatever comes, is broken for this reason."""

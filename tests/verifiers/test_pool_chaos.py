@@ -35,7 +35,7 @@ OFTEN = ["ok"] * 60 + ["no"] * 60 + ["sleep 0.03"] * 10 + list(EXPECTED)
 def test_every_case_gets_its_own_verdict(seed):
     choose = random.Random(seed)
     verbs = [choose.choice(OFTEN) for _ in range(1500)]
-    spec = Spec(OBEY, {"timeout": 0.4})
+    spec = Spec(OBEY, {"timeout": 0.8})
     with Pool(spec, workers=3, max_broken=1.0, cache=choose.choice([0, 100])) as pool:
         chosen = iter(verbs)
         cases = (

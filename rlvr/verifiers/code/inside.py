@@ -196,7 +196,7 @@ class Program:
     def _out(self, value: Any) -> Any:
         return plain.Encoder(self._special_out)(value)
 
-    def _special_out(self, value: Any) -> dict[str, Any]:
+    def _special_out(self, value: Any) -> Any:
         if self._classes and isinstance(value, self._classes):
             return {"object": self._keep(value)}
         if isinstance(value, _numpy_scalar()):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from rlvr.verifiers.math.literals import base_of, literal
+from rlvr.verifiers.math.literals import literal
+from rlvr.verifiers.math.names import Names
 from rlvr.verifiers.math.nodes import (
     MINUS,
     Add,
-    Based,
     Call,
     Mul,
     Node,
@@ -18,9 +18,7 @@ from rlvr.verifiers.math.nodes import (
     Sym,
     negative,
 )  # fmt: skip
-from rlvr.verifiers.math.reader import Reader
 from rlvr.verifiers.math.tokens import Mark, Token, TooBig, Unreadable
-from rlvr.verifiers.math.words import ONE_LETTER_UNITS
 
 MAX_DEPTH = 40
 HALF = Num(Fraction(1, 2))
@@ -32,12 +30,9 @@ _STARTS = {
     r"\frac", r"\sqrt", r"\binom", r"\lfloor", r"\lceil", r"\overline", r"\bar", r"\hat", r"\vec",
     r"\angle", r"\triangle", r"\tilde", r"\overrightarrow",
 }  # fmt: skip
-_ACCENTS = {r"\overline", r"\bar", r"\hat", r"\vec", r"\tilde", r"\overrightarrow"}
-_PLAIN_ACCENTS = {r"\overline", r"\vec", r"\overrightarrow"}
-UNKNOWN_FUNCTIONS = frozenset("fghFGH")
 
 
-class Expressions(Reader):
+class Expressions(Names):
     """Reads expressions; `brackets`, `listing` and the rest of the answer grammar come from the subclass."""
 
     # -- sums and products ------------------------------------------------------------------------
@@ -112,18 +107,6 @@ class Expressions(Reader):
             token.text in ("(", "[", "{") or (token.text == "|" and not self.bars)
         )
 
-    def unit_letter(self, number: Node) -> bool:
-        """`5 m`, `5 m/s`: a number, a space, a unit of one letter and nothing more."""
-        token, after = self.token, self.ahead()
-        if after.text == "/" and self.ahead(2).text in ONE_LETTER_UNITS:
-            after = self.ahead(3)
-        return (
-            isinstance(number, Num)
-            and token.spaced
-            and token.text in ONE_LETTER_UNITS
-            and (after.mark in (Mark.END, Mark.JOIN) or after.text in (",", ";", ")"))
-        )
-
     def mixed(self) -> Node | None:
         """`1\\frac{2}{3}` and `1 2/3`: a whole number and a proper fraction, taken together."""
         whole = self.token
@@ -182,18 +165,6 @@ class Expressions(Reader):
         self.depth -= 1
         return node
 
-    def degree(self) -> bool:
-        """Takes `^\\circ` or `^{\\circ}`."""
-        if self.ahead().text == r"\circ":
-            self.at += 2
-        elif self.ahead().text == "{" and self.ahead(2).text == r"\circ":
-            if self.ahead(3).text != "}":
-                raise Unreadable("degree")
-            self.at += 4
-        else:
-            return False
-        return True
-
     def exponent(self) -> Node:
         sign = self.next().text if self.sees("-", "+") else "+"
         return self.signed(sign, self.power())
@@ -232,78 +203,7 @@ class Expressions(Reader):
         if name == r"\$":
             self.money = True
             return self.atom()
-        if name in (r"\angle", r"\triangle"):
-            return Sym(name[1:] + " " + self.letters())
-        if name in _ACCENTS:
-            letters = self.raw_group()
-            plain = name in _PLAIN_ACCENTS and letters.isalpha() and letters.isupper()
-            return Sym(letters if plain and len(letters) > 1 else f"{name[1:]} {letters}")
-        if name == r"\mathbb":
-            return Sym("bb" + self.raw_group())
-        raise Unreadable(name)
-
-    def letters(self) -> str:
-        """The letters that follow: the corners of an angle or a triangle."""
-        found = ""
-        while self.token.mark is Mark.SYMBOL and (not found or not self.token.spaced):
-            found += self.next().text
-        if not found:
-            raise Unreadable("letters expected")
-        return found
-
-    def raw_group(self) -> str:
-        """The text of the next `{...}` or token, spaces dropped."""
-        if not self.takes("{"):
-            return self.next().text
-        text, depth = "", 1
-        while True:
-            token = self.next()
-            depth += (token.text == "{") - (token.text == "}")
-            if not depth:
-                return text
-            text += token.text
-
-    def symbol(self, name: str) -> Node:
-        if self.takes("_"):
-            name += "_" + self.raw_group()
-        while self.takes("'") or self.prime():
-            name += "'"
-        if name == "P" and self.sees("(") and (event := self.event()):
-            return Sym(f"P({event})")
-        inverse = self.sees("^") and [self.ahead(k).text for k in range(1, 5)] == [
-            "{",
-            "-",
-            "1",
-            "}",
-        ]
-        if name[0] in UNKNOWN_FUNCTIONS and len(name) <= 3:
-            opens = self.ahead(5) if inverse else self.token
-            if opens.text == "(" and opens.mark is Mark.OPERATOR:
-                self.at += 5 if inverse else 0
-                return Call("?" + name + ("^-1" if inverse else ""), self.arguments())
-        return Sym(name)
-
-    def prime(self) -> bool:
-        """Takes `^\\prime`."""
-        found = self.sees("^") and self.ahead().text == r"\prime"
-        self.at += 2 * found
-        return found
-
-    def event(self) -> str:
-        """The text of `(X = 2)` after a P, where it is a relation; takes nothing where it is not."""
-        start, text = self.at, ""
-        while not self.sees(")") and self.token.mark is not Mark.END:
-            text += self.next().text
-        if not self.takes(")") or not any(
-            sign in text for sign in ("=", "<", ">", r"\le", r"\ge", "|")
-        ):
-            self.at = start
-            return ""
-        return text.removeprefix("(")
-
-    def based(self, token: Token) -> Node:
-        self.needs("_")
-        return Based(token.text, base_of(self.raw_group()))
+        return self.marked(name)
 
     def absolute(self, bar: str) -> Node:
         self.bars += 1

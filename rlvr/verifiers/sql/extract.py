@@ -78,6 +78,8 @@ def _is_query(text: str, dialect: str) -> bool:
         return "AS" in words and "(" in words
     if first in READS or first == "EXPLAIN":
         return True
+    if first == "FROM":  # DuckDB's short form
+        return dialect == "duckdb"
     return first in WRITES and _is_write(parts[0])
 
 
@@ -85,7 +87,11 @@ _WRITE_FOLLOWERS = {
     "INSERT": {"INTO", "OR"},
     "DELETE": {"FROM"},
     "REPLACE": {"INTO"},
-    "CREATE": {"TABLE", "TEMP", "TEMPORARY", "VIEW", "INDEX", "UNIQUE", "TRIGGER", "VIRTUAL", "OR"},
+    "CREATE": {
+        *("TABLE", "TEMP", "TEMPORARY", "VIEW", "INDEX", "UNIQUE", "TRIGGER", "VIRTUAL", "OR"),
+        *("UNLOGGED", "MATERIALIZED", "FUNCTION", "PROCEDURE", "MACRO", "SEQUENCE", "SCHEMA"),
+        *("TYPE", "ROLE", "USER", "DATABASE", "EXTENSION"),
+    },
     "DROP": {"TABLE", "VIEW", "INDEX", "TRIGGER", "SCHEMA", "DATABASE"},
     "ALTER": {"TABLE", "VIEW", "INDEX", "ROLE", "USER", "DATABASE", "SYSTEM"},
 }

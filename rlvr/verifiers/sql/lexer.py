@@ -91,6 +91,10 @@ def writes(statement: list[Token]) -> bool:
     """Whether the statement says in plain words that it changes something."""
     if verb(statement) in WRITES:
         return True
+    if verb(statement) in READS and any(  # SELECT ... INTO makes a table
+        token.kind == "word" and token.upper == "INTO" for token in statement
+    ):
+        return True
     following = [*statement[1:], None]
     return verb(statement) == "WITH" and any(
         token.upper in _INNER_WRITES

@@ -271,6 +271,7 @@ def test_nothing_is_left_when_the_parent_is_killed(shops: list[str]) -> None:
         "from rlvr.verifiers.sql.verifier import court\n"
         "import os\n"
         "v = Sql(timeout=1.0)\n"
+        "v.open()\n"
         f"assert v({COUNT!r}, {COUNT!r}, database={shops[0]!r}).correct\n"
         "c = court(v, 'sqlite', os.getpid())\n"
         "print(c._references._process.pid, c._responses._process.pid, flush=True)\n"
