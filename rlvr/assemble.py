@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +10,19 @@ from typing import Any
 
 import torch
 
-from rlvr import config, registry, settings
+from rlvr import config, prompts, registry, settings
 from rlvr.advantage.compose import PRESETS, compose, constants
 from rlvr.curriculum import Curriculum
 from rlvr.errors import UserError, unknown
+from rlvr.gather import Gatherer
 from rlvr.job import Job
 from rlvr.learn import Learner
 from rlvr.policy import Policy
+from rlvr.prompts import Encode
 from rlvr.run import RunDirectory
 from rlvr.samplers.sampler import Limits
+from rlvr.sync import Sync
+from rlvr.types import Problem
 from rlvr.verifiers.pool import Pool
 from rlvr.verifiers.shadow import Shadow
 from rlvr.verifiers.spec import Spec
@@ -62,6 +66,7 @@ def resolve(recipe: config.Tree, flags: config.Tree, preset: str | None = None) 
     sampler = settings.build(resolved)["sampler"]
     if isinstance(sampler, Limits):
         sampler.refuse_truncated()
+        stale(sections[""], sampler)
     return Plan(resolved, composition.warnings)
 
 
@@ -90,14 +95,32 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
         policy = Policy(sections["model"], sections["optimizer"], run.steps)
         if stages["kl"].needs_reference:
             policy.keep_reference()
-        engine = stages["sampler"].open(policy.base, policy.tokenizer)
+        sampler, curriculum = stages["sampler"], Curriculum(problems, run.seed)
+        engine = sampler.open(policy.base, policy.tokenizer)
+
+        def encode(problem: Problem) -> tuple[int, ...]:
+            return prompts.encode(policy.tokenizer, problem)
+
+        sync = Sync(policy, engine, sentences(problems, encode))
         built = Job(
             run=directory,
             settings=run,
             eval=held,
             checkpoint=sections["checkpoint"],
-            max_tokens=stages["sampler"].max_tokens,
-            curriculum=Curriculum(problems, run.seed),
+            old_logprobs=getattr(sampler, "old_logprobs", "engine"),
+            gather=Gatherer(
+                settings=run,
+                limits=sampler,
+                positions=getattr(policy.base.config, "max_position_embeddings", None),
+                task=resolved.stages["task"].name,
+                curriculum=curriculum,
+                encode=encode,
+                sync=sync,
+                pool=pool,
+                budget=stages["budget"],
+                filter=stages["filter"],
+            ),
+            sync=sync,
             held_out=held_out,
             task=resolved.stages["task"].name,
             policy=policy,
@@ -111,13 +134,14 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
                 minibatches=run.minibatches,
                 epochs=run.epochs,
                 tokens_per_part=run.tokens_per_part,
-                temperature=stages["sampler"].temperature,
+                temperature=sampler.temperature,
                 entropy_bonus=run.entropy_bonus,
             ),
             budget=stages["budget"],
             filter=stages["filter"],
             estimator=stages["advantage"],
             select=stages["select"],
+            correct=stages["correct"],
             aggregate=stages["aggregate"],
             horizon=run.steps,
         )
@@ -125,9 +149,33 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
             found = directory.resume() if resume else None
             if found:
                 built.restore(found)
+            sync(built.step)
             yield built
         finally:
             engine.close()
+
+
+def stale(run: settings.Run, limits: Limits) -> None:
+    """UserError where responses would be older than what was allowed, or thrown away half written."""
+    if limits.segment and not run.staleness:
+        raise UserError(
+            "--sampler.segment has later weights continue a response: allow it with --staleness 1"
+        )
+    if limits.segment and run.oversample > 1:
+        raise UserError(
+            "--oversample throws away what --sampler.segment would continue: drop one of them"
+        )
+
+
+def sentences(
+    problems: Sequence[Problem], encode: Encode
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """What a sync is tried on: prompts of the task, each with the end of the next one behind it."""
+    chosen = [encode(problems[index]) for index in range(min(8, len(problems)))]
+    return [
+        (prompt[:512], other[-16:])
+        for prompt, other in zip(chosen, [*chosen[1:], chosen[0]], strict=True)
+    ]
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+WEIGHT_SYNC = "weight sync"  # the name of the thread that a sync runs in: it may hang for ever
+
 
 class UserError(Exception):
     """The user's mistake: shown as one line, exit code 2."""

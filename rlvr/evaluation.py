@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlvr.prompts import Encode
 from rlvr.samplers.sampler import Engine
-from rlvr.types import Group, Problem, Request
+from rlvr.types import Answer, Group, Problem, Request
 
-Judge = Callable[[Iterable[Group]], Iterator[Group]]
-Encode = Callable[[Problem], tuple[int, ...]]
+Judge = Callable[[Iterable[Answer]], Iterator[Group]]
 
 
 @dataclass(frozen=True)

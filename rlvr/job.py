@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlvr import card, evaluation, prompts
+from rlvr import card, evaluation
 from rlvr.advantage.filters.overlong import shaped
 from rlvr.advantage.scores import Scores
 from rlvr.advantage.weigh import Weights, weigh
 from rlvr.batch import rows_of
 from rlvr.clock import Clock
-from rlvr.curriculum import Curriculum
 from rlvr.errors import UserError
+from rlvr.gather import Gathered, Gatherer, seed
 from rlvr.learn import Learned, Learner, score
+from rlvr.mismatch import Mismatch
 from rlvr.policy import Policy
 from rlvr.run import RunDirectory
 from rlvr.samplers.sampler import Engine
 from rlvr.settings import Checkpoint, Eval, Run
-from rlvr.types import Group, Problem, Request
+from rlvr.stock import Stock
+from rlvr.sync import Sync
+from rlvr.types import Problem
 from rlvr.verifiers.pool import Pool
 from rlvr.verifiers.shadow import Shadow
 
-# problems in a row whose prompts leave no room for an answer, before that is the user's mistake
-TOO_LONG = 1000
+Boundary = tuple[dict[str, Any], Stock]  # the state of a run but its weights, and its stock
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """The weights of a step, and what the old policy was asked for them, each [T] or None."""
+
+    weights: Weights
+    entropy: Tensor | None
+    old: Tensor | None  # its log-probabilities: what the ratio is over, in place of the sampler's
+    mismatch: Mismatch | None  # of sampler and old policy
 
 
 @dataclass
@@ -40,8 +51,9 @@ class Job:
     settings: Run
     eval: Eval
     checkpoint: Checkpoint
-    max_tokens: int
-    curriculum: Curriculum
+    old_logprobs: str
+    gather: Gatherer
+    sync: Sync
     held_out: Sequence[Problem]
     task: str
     policy: Policy
@@ -53,88 +65,74 @@ class Job:
     filter: Any
     estimator: Any
     select: Any
+    correct: Any
     aggregate: Any
     step: int = 0
     horizon: int = 0  # steps at launch: schedules keep it when a resumed run is made longer
     best: tuple[float, int] | None = None  # held-out accuracy and its step
     stop_requested: bool = False
 
-    # asking
-
-    def gather(self, step: int, clock: Clock) -> tuple[list[Group], Tensor]:
-        """Judged groups of one step, and which of them the filter keeps [Q].
-
-        A filter that drops prompts has new ones sampled, in a bounded number of rounds; what it
-        dropped stays in the groups, so that it is counted.
-        """
-        groups: list[Group] = []
-        keep = torch.zeros(0, dtype=torch.bool)
-        wanted = self.settings.problems
-        for attempt in range(1 + self.filter.rounds):
-            problems = self._problems(wanted - int(keep.sum()))
-            groups += self._ask(problems, seed(self.settings.seed, "sample", step, attempt), clock)
-            keep = self.filter(shaped(self.filter, Scores.of(groups)))
-            if int(keep.sum()) >= wanted or not problems:
-                break
-        surplus = keep.cumsum(0) > wanted
-        return groups, keep & ~surplus
-
-    def _problems(self, count: int) -> list[Problem]:
-        """The next problems whose prompts leave room for an answer."""
-        limit = getattr(self.policy.base.config, "max_position_embeddings", None)
-        taken: list[Problem] = []
-        for _ in range(TOO_LONG):
-            for problem in self.curriculum.next(count - len(taken)):
-                length = len(self.encode(problem)) + self.max_tokens
-                if limit is None or length <= limit:
-                    taken.append(problem)
-            if len(taken) >= min(count, len(self.curriculum.problems)):
-                return taken
-        raise UserError(
-            f"task {self.task}: {TOO_LONG} times in a row no prompt left room for "
-            f"{self.max_tokens} tokens in the model's {limit} positions (--sampler.max_tokens)"
-        )
-
-    def _ask(self, problems: Sequence[Problem], seed: int, clock: Clock) -> list[Group]:
-        """Sampled and judged, in the order of the problems."""
-        counts = self.budget.allocate([each.id for each in problems], self.settings.responses)
-        requests = [
-            Request(problem, self.encode(problem), count)
-            for problem, count in zip(problems, counts, strict=True)
-            if count
-        ]
-        sampled = clock.each("sample", self.engine.stream(requests, seed=seed))
-        before = clock.seconds["sample"]
-        started = clock.total
-        done = {group.problem.id: group for group in self.pool.judge(sampled)}
-        sampling = clock.seconds["sample"] - before
-        clock.seconds["verify"] += max(clock.total - started - sampling, 0.0)
-        return [done[request.problem.id] for request in requests]
-
-    def encode(self, problem: Problem) -> tuple[int, ...]:
-        return prompts.encode(self.policy.tokenizer, problem)
-
     # weighing and learning
 
-    def weigh(
-        self, groups: Sequence[Group], keep: Tensor, step: int
-    ) -> tuple[Weights, Tensor | None]:
-        """One weight a token, and the old policy's entropies [T] where a stage reads them."""
-        rollouts = [rollout for group in groups for rollout in group.rollouts]
-        entropy = None
-        if self.select.needs_entropy or "entropy" in getattr(self.estimator, "needs", ()):
+    def weigh(self, gathered: Gathered, step: int) -> Weighed:
+        """One weight a token; the old policy is scored where a stage or the ratio wants it to be."""
+        rollouts, groups = gathered.rollouts, gathered.groups
+        needs_old = self.correct.needs_old or self.old_logprobs == "trainer"
+        old, entropy, mismatch = None, None, None
+        if (
+            needs_old
+            or self.select.needs_entropy
+            or "entropy" in getattr(self.estimator, "needs", ())
+        ):
             zeros = torch.zeros(sum(rollout.length for rollout in rollouts))
             rows = rows_of(rollouts, zeros, zeros)
             budget, temperature = self.settings.tokens_per_part, self.learner.temperature
-            _, entropy = score(self.policy, rows, budget, temperature)
+            logp, entropy = score(self.policy, rows, budget, temperature)
+            old = logp if needs_old else None
         progress = min((step - 1) / max(self.horizon - 1, 1), 1.0)
-        scores = shaped(self.filter, Scores.of(groups, entropy=entropy))
-        return weigh(scores, self.estimator, self.select, self.aggregate, progress, keep), entropy
+        scores = shaped(self.filter, Scores.of(groups, entropy=entropy, logprob=old))
+        if old is not None and scores.sampled is not None:
+            mismatch = Mismatch()
+            mismatch.add(old, scores.sampled, torch.ones(len(old), dtype=torch.bool))
+        correct = self.correct if self.correct.needs_old else None
+        weights = weigh(
+            scores, self.estimator, self.select, self.aggregate, progress, gathered.keep, correct
+        )
+        return Weighed(weights, entropy, old, mismatch)
 
-    def learn(self, groups: Sequence[Group], weights: Weights, step: int) -> Learned:
-        rollouts = [rollout for group in groups for rollout in group.rollouts]
+    def learn(self, gathered: Gathered, weighed: Weighed, step: int) -> Learned:
+        rollouts = gathered.rollouts
+        if weighed.old is not None:
+            pieces = weighed.old.split([rollout.length for rollout in rollouts])
+            rollouts = [
+                replace(each, logprobs=own) for each, own in zip(rollouts, pieces, strict=True)
+            ]
+        if hasattr(self.engine, "rest"):
+            self.engine.rest()
         torch.manual_seed(seed(self.settings.seed, "torch", step))
-        return self.learner(rollouts, weights, step, seed(self.settings.seed, "shuffle", step))
+        shuffle = seed(self.settings.seed, "shuffle", step)
+        return self.learner(rollouts, weighed.weights, step, shuffle)
+
+    def observe(self, gathered: Gathered, weighed: Weighed, metrics: Mapping[str, Any]) -> None:
+        """A step is done: tell the stages that learn from it, and write it down."""
+        fresh = gathered.groups[: gathered.fresh]
+        self.budget.observe(
+            [group.problem.id for group in fresh],
+            [
+                [
+                    r.verdict.correct
+                    for r in g.rollouts
+                    if r.verdict and r.verdict.reward is not None
+                ]
+                for g in fresh
+            ],
+        )
+        self.gather.stock.keep(fresh, self.step, self.settings.staleness)
+        self.run.record(metrics)
+        weights = weighed.weights
+        self.run.record_rollouts(
+            self.step, gathered.groups, weights.advantage, weights.kept, weighed.entropy
+        )
 
     # measuring
 
@@ -150,7 +148,7 @@ class Job:
         results = evaluation.evaluate(
             self.engine,
             self.pool.judge,
-            self.encode,
+            self.gather.encode,
             self.held_out,
             samples=self.eval.samples,
             seed=seed(self.settings.seed, "eval", 0, 0),
@@ -197,26 +195,33 @@ class Job:
         }
         return {
             "updates": self.policy.updates,
-            "position": self.curriculum.position,
+            "position": self.gather.curriculum.position,
             "seed": self.settings.seed,
             "horizon": self.horizon,
             "best": self.best,
+            "lengths": dict(self.gather.lengths),
             "stages": stages,
         }
 
     def save(self) -> None:
         """checkpoints/step-N of the last step that is done; at the end also the merged model."""
-        self._write(self.state())
+        self._write(self.state(), self.gather.stock)
         if self.checkpoint.merged and self.step == self.settings.steps:
             self.policy.export(self.run.folder / "merged")
 
-    def abandon(self, boundary: Mapping[str, Any]) -> None:
-        """Save the state as it was before a step that could not be finished."""
-        if self.step and self.policy.updates == boundary["updates"]:
-            self._write(boundary)
+    def boundary(self) -> Boundary:
+        """What `abandon` needs of the moment before a step."""
+        return self.state(), self.gather.stock.snapshot()
 
-    def _write(self, state: Mapping[str, Any]) -> None:
+    def abandon(self, boundary: Boundary) -> None:
+        """Save the state as it was before a step that could not be finished."""
+        state, stock = boundary
+        if self.step and self.policy.updates == state["updates"]:
+            self._write(state, stock)
+
+    def _write(self, state: Mapping[str, Any], stock: Stock) -> None:
         def write_model(folder: Path) -> None:
+            stock.save(folder)
             self.policy.save(folder)
             self.policy.save_optimizer(folder / "optimizer.safetensors")
             (folder / "README.md").write_text(card.model_card(self.run.folder, self.step))
@@ -239,7 +244,9 @@ class Job:
         self.step = found.step
         self.horizon = state["horizon"]
         self.best = tuple(state["best"]) if state["best"] else None
-        self.curriculum.position = state["position"]
+        self.gather.curriculum.position = state["position"]
+        self.gather.stock = Stock.load(found.folder)
+        self.gather.lengths = dict(state["lengths"])
         stages = self._stages()
         for name, saved in state["stages"].items():
             if not hasattr(stages[name], "load_state_dict"):
@@ -247,7 +254,6 @@ class Job:
                     f"--resume: the checkpoint holds a state for {name}, which has none now"
                 )
             stages[name].load_state_dict(saved)
-        self.engine.load(self.policy.weights(), version=self.step)
 
     def _stages(self) -> dict[str, Any]:
         return {
@@ -257,9 +263,3 @@ class Job:
             "select": self.select,
             "clip": self.learner.rule,
         }
-
-
-def seed(*words: object) -> int:
-    """A seed of 63 bits for a purpose: the same words give the same seed on every machine."""
-    digest = hashlib.sha256(":".join(map(str, words)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1

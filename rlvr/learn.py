@@ -13,6 +13,7 @@ from rlvr.advantage.weigh import Weights
 from rlvr.batch import Batch, Part, Row
 from rlvr.loss.clip.inputs import Fitted, Rule, TokenInputs
 from rlvr.loss.policy_loss import policy_loss
+from rlvr.mismatch import Mismatch
 from rlvr.policy import Policy
 from rlvr.types import Rollout
 
@@ -28,7 +29,9 @@ class Learned:
     grad_norm: float | None = None
     learning_rate: float | None = None
     clipped: float = 0.0
-    gap: float | None = None  # mean |log-probability now - when sampled| before the first step
+    mismatch: Mismatch = field(
+        default_factory=Mismatch
+    )  # of the tokens of the first step, before it
     kl: float | None = None  # k3 to the reference, token mean
     clip: dict[str, Any] = field(default_factory=dict)
 
@@ -65,8 +68,6 @@ class Learner:
                 rule = self._fitted(parts, learned)
                 for part in parts:
                     self._backward(part, rule, learned)
-                if learned.gap is not None and not learned.optimizer_steps:
-                    learned.gap /= max(learned.tokens, 1)
                 norm, learned.learning_rate = self.policy.step(step)
                 norms.append(norm)
                 learned.optimizer_steps += 1
@@ -95,8 +96,7 @@ class Learner:
         learned.tokens += int(live.sum())
         learned.clipped += float((rule.clipped(inputs) & live).sum())
         if not learned.optimizer_steps:
-            gap = ((result.logp - part.old_logp).abs() * live).sum()
-            learned.gap = (learned.gap or 0.0) + float(gap)
+            learned.mismatch.add(result.logp, part.old_logp, live)
         if part.ref_logp is not None:
             d = part.ref_logp - result.logp
             learned.kl = (learned.kl or 0.0) + float(((d.exp() - d - 1) * live).sum())

@@ -18,32 +18,21 @@ def train(job: Job, on_step: Callable[[dict[str, object]], None]) -> int:
     if job.step == 0:
         job.measure()
     for step in steps(job):
-        clock, boundary = Clock(), job.state()
+        clock, boundary = Clock(), job.boundary()
         try:
-            groups, keep = job.gather(step, clock)
+            gathered = job.gather(step, clock)
             with clock("learn"):
-                weights, entropy = job.weigh(groups, keep, step)
-                learned = job.learn(groups, weights, step)
+                weighed = job.weigh(gathered, step)
+                learned = job.learn(gathered, weighed, step)
+            job.gather.finish(clock)
             with clock("sync"):
-                job.engine.load(job.policy.weights(), version=step)
+                job.sync(step)
         except SafetyStop:
             job.abandon(boundary)
             raise
         job.step = step
-        job.budget.observe(
-            [group.problem.id for group in groups],
-            [
-                [
-                    r.verdict.correct
-                    for r in g.rollouts
-                    if r.verdict and r.verdict.reward is not None
-                ]
-                for g in groups
-            ],
-        )
-        metrics = of_step(job, groups, keep, weights, learned, clock)
-        job.run.record(metrics)
-        job.run.record_rollouts(step, groups, weights.advantage, weights.kept, entropy)
+        metrics = of_step(job, gathered, weighed, learned, clock)
+        job.observe(gathered, weighed, metrics)
         on_step(metrics)
         best = job.measure() if job.measures(step) else False
         if best or job.saves(step):

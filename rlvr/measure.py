@@ -11,7 +11,7 @@ from tqdm import tqdm
 from rlvr import config, evaluation, prompts, settings
 from rlvr.policy import Model, Optimizer, Policy
 from rlvr.tasks.task import Generated
-from rlvr.types import Group
+from rlvr.types import Answer
 from rlvr.verifiers.pool import Pool
 from rlvr.verifiers.spec import Spec
 
@@ -40,7 +40,7 @@ def measure(
     with Pool(spec, workers=resolved.section("", settings.Evaluation).workers) as pool:
         results = evaluation.evaluate(
             engine,
-            lambda groups: pool.judge(_watched(groups, total)),
+            lambda answers: pool.judge(_watched(answers, total)),
             lambda problem: prompts.encode(policy.tokenizer, problem),
             chosen,
             samples=samples,
@@ -52,9 +52,9 @@ def measure(
     return {**numbers, **evaluation.summary(results, ks)}, results
 
 
-def _watched(groups: Iterable[Group], total: int) -> Iterator[Group]:
-    """The groups, counted on a bar where there is a terminal."""
+def _watched(answers: Iterable[Answer], total: int) -> Iterator[Answer]:
+    """The answers, counted on a bar where there is a terminal."""
     with tqdm(total=total, unit="response", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for group in groups:
-            yield group
-            bar.update(len(group.rollouts))
+        for answer in answers:
+            yield answer
+            bar.update()

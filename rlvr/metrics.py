@@ -10,28 +10,26 @@ from torch import Tensor
 
 from rlvr.advantage.accounting import effective, waste
 from rlvr.advantage.scores import Scores
-from rlvr.advantage.weigh import Weights
 from rlvr.clock import Clock
 from rlvr.learn import Learned
 from rlvr.types import Group
 
 if TYPE_CHECKING:
-    from rlvr.job import Job
+    from rlvr.gather import Gathered
+    from rlvr.job import Job, Weighed
 
 
 def of_step(
-    job: Job,
-    groups: Sequence[Group],
-    keep: Tensor,
-    weights: Weights,
-    learned: Learned,
-    clock: Clock,
+    job: Job, gathered: Gathered, weighed: Weighed, learned: Learned, clock: Clock
 ) -> dict[str, Any]:
-    """One object for metrics.jsonl. `keep` [Q]: the prompts that the filter let through."""
-    scores = Scores.of(groups)
+    """One object for metrics.jsonl."""
+    scores, weights = Scores.of(gathered.groups), weighed.weights
+    fresh = gathered.groups[: gathered.fresh]
+    mismatch = weighed.mismatch or learned.mismatch
     reports = {
         "advantage": weights.report.get("advantage", {}),
         "select": weights.report.get("select", {}),
+        "correct": weights.report.get("correct", {}),
         "clip": learned.clip,
         "budget": getattr(job.budget, "report", dict)(),
         "tokens": waste(scores, weights),
@@ -40,12 +38,15 @@ def of_step(
     return {
         "kind": "step",
         "step": job.step,
-        **_sampled(groups, scores),
-        "filtered_groups": int((~keep).sum()),
+        **_sampled(fresh, Scores.of(fresh)),
+        "filtered_groups": int((~gathered.keep).sum()),
         "kl": learned.kl,
         "clip_fraction": learned.clipped if learned.optimizer_steps else None,
         "grad_norm": learned.grad_norm,
-        "sampler_gap": learned.gap,
+        **mismatch.report(),
+        "tokens_cancelled": gathered.cancelled,
+        "replayed_groups": len(gathered.groups) - gathered.fresh,
+        **_ages(gathered.groups, job.step),
         "responses_trained": learned.responses,
         "tokens_trained": learned.tokens,
         "optimizer_steps": learned.optimizer_steps,
@@ -82,6 +83,12 @@ def _sampled(groups: Sequence[Group], scores: Scores) -> dict[str, Any]:
         "responses": len(rollouts),
         "tokens_sampled": tokens,
     }
+
+
+def _ages(groups: Sequence[Group], step: int) -> dict[str, float]:
+    """Steps between the version that wrote a response and the one it trains; 0 on-policy."""
+    ages = [step - 1 - rollout.version for group in groups for rollout in group.rollouts]
+    return {"staleness_mean": sum(ages) / max(len(ages), 1), "staleness_max": max(ages, default=0)}
 
 
 def flat(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

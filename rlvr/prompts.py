@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rlvr.errors import UserError
@@ -9,6 +10,8 @@ from rlvr.types import Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+Encode = Callable[[Problem], tuple[int, ...]]
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, problem: Problem) -> tuple[int, ...]:

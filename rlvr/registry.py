@@ -26,6 +26,7 @@ STAGES: dict[str, str] = {
     "filter": "rlvr.advantage.filters",
     "advantage": "rlvr.advantage",
     "select": "rlvr.advantage.select",
+    "correct": "rlvr.advantage.correct",
     "clip": "rlvr.loss.clip",
     "aggregate": "rlvr.advantage.aggregate",
     "kl": "rlvr.loss.kl",
@@ -38,7 +39,16 @@ GROUPS: dict[str, str] = {
     "verifier": "rlvr.verifiers",
     **{
         stage: "rlvr.advantage" if stage == "advantage" else f"rlvr.{stage}"
-        for stage in ("budget", "filter", "advantage", "select", "clip", "aggregate", "kl")
+        for stage in (
+            "budget",
+            "filter",
+            "advantage",
+            "select",
+            "correct",
+            "clip",
+            "aggregate",
+            "kl",
+        )
     },
 }
 

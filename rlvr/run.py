@@ -107,10 +107,14 @@ class RunDirectory:
                     "token_ids": rollout.tokens.tolist(),
                     "logprobs": _rounded(rollout.logprobs),
                 }
+                if rollout.versions is not None:  # several policies wrote it, each token its own
+                    row["token_versions"] = rollout.versions.tolist()
                 if entropy is not None:
                     row["entropies"] = _rounded(entropy[first:last])
                 lines.append(json.dumps(row, default=str))
                 index, first = index + 1, last
+        if not lines:
+            return
         frame = zstandard.ZstdCompressor(level=3).compress(("\n".join(lines) + "\n").encode())
         with (self.folder / "rollouts.jsonl.zst").open("ab") as file:
             file.write(frame)

@@ -23,6 +23,9 @@ class Run:
     tokens_per_part: int = 8192  # packed tokens that pass through the model at a time
     entropy_bonus: float = 0.0  # times the entropy, added to the objective
     workers: int = 2  # verifier processes
+    staleness: int = 0  # steps that weights may be older than the ones they train; 0: on-policy
+    replay: int = 0  # recent groups that a step trains on again (needs staleness)
+    oversample: float = 1.0  # times the problems are asked, the slowest are cancelled
     max_broken: float = 0.1  # share of broken verdicts above which the run stops
     seed: int = 0
 
@@ -34,6 +37,14 @@ class Run:
             raise ValueError("workers must be at least 1")
         if not 0 <= self.max_broken <= 1:
             raise ValueError("max_broken is a share between 0 and 1")
+        if min(self.staleness, self.replay) < 0:
+            raise ValueError("staleness and replay must not be negative")
+        if self.replay and not self.staleness:
+            raise ValueError(
+                "replay trains on older weights' responses: allow it with --staleness 1"
+            )
+        if not 1 <= self.oversample <= 10:
+            raise ValueError("oversample goes from 1 (off) to 10")
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,7 @@ STAGES: dict[str, str] = {
     "filter": "none",
     "advantage": "grpo",
     "select": "all",
+    "correct": "none",
     "clip": "ppo",
     "aggregate": "token",
     "kl": "none",

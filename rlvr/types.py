@@ -103,6 +103,8 @@ class Request:
     problem: Problem
     prompt_ids: tuple[int, ...]
     responses: int
+    max_tokens: int | None = None  # a response; None: what the sampler's settings say
+    expected: float = 0.0  # tokens a response, from what is known of the problem; 0: nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,9 @@ class Rollout:
     finish: Finish
     version: int  # of the policy that wrote it
     verdict: Verdict | None = None
+    versions: Tensor | None = (
+        None  # [L] int64, where several policies wrote it; `version`: the oldest
+    )
 
     @property
     def length(self) -> int:
@@ -124,6 +129,15 @@ class Rollout:
     @property
     def truncated(self) -> bool:
         return self.finish is Finish.LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One finished response: number `index` of those that `request` asked for."""
+
+    request: Request
+    index: int
+    rollout: Rollout
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,8 +186,24 @@ def compose(chosen: Mapping[str, Choice]) -> Composition:
         # what tells responses apart, and the embedded default unlearns
         derived["advantage"] = {"name": "riskpo", "baseline": "batch_mean"}
     names |= {stage: settings["name"] for stage, settings in derived.items()}
+    derived |= _of_correction(chosen, names)
     told = (pair.told(chosen, derived) for pair in CONDITIONS if pair.met(names))
     return Composition(derived, tuple(told))
+
+
+def _of_correction(chosen: Mapping[str, Choice], names: Mapping[str, str]) -> Tree:
+    """A correction weighs the trainer's old policy against the sampler, so the ratio is over the former."""
+    if names.get("correct", "none") == "none" or "sampler" not in chosen:
+        return {}
+    old = chosen["sampler"].settings.get("old_logprobs")
+    if old is None or old.value == "trainer":
+        return {}
+    if old.origin != "default":
+        raise UserError(
+            f"correct {names['correct']} with --sampler.old_logprobs engine: the ratio would hold the "
+            "sampler's mismatch twice. Drop one of them"
+        )
+    return {"sampler": {"old_logprobs": "trainer"}}
 
 
 def _of_drpo(chosen: Mapping[str, Choice]) -> Tree:

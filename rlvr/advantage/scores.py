@@ -31,6 +31,7 @@ class Scores:
     prompts: int  # Q
     truncated: Tensor  # [N] bool
     logprob: Tensor | None = None  # [T] of the old policy, responses laid end to end
+    sampled: Tensor | None = None  # [T] of the policy that wrote them, as the sampler says
     entropy: Tensor | None = None  # [T] of the old policy, nats
     parts: Mapping[str, Tensor] = field(default_factory=dict)  # component rewards, [N] each
     unit: Tensor | None = None  # [N] int64
@@ -52,8 +53,7 @@ class Scores:
         judged = [verdict for verdict in verdicts if verdict is not None]
         if len(judged) != len(rollouts):
             raise ValueError("every rollout needs a verdict before it can be scored")
-        if logprob is None and rollouts:
-            logprob = torch.cat([rollout.logprobs for _, rollout in rollouts])
+        sampled = torch.cat([rollout.logprobs for _, rollout in rollouts]) if rollouts else None
         names = dict.fromkeys(name for verdict in judged for name in verdict.parts)
         return cls(
             reward=torch.tensor([v.reward or 0.0 for v in judged], dtype=torch.float64),
@@ -63,7 +63,8 @@ class Scores:
             valid=torch.tensor([v.reward is not None for v in judged], dtype=torch.bool),
             prompts=len(groups),
             truncated=torch.tensor([r.truncated for _, r in rollouts], dtype=torch.bool),
-            logprob=logprob,
+            logprob=sampled if logprob is None else logprob,
+            sampled=sampled,
             entropy=entropy,
             parts={
                 name: torch.tensor([v.parts.get(name, 0.0) for v in judged], dtype=torch.float64)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from rlvr.advantage.correct.correction import Correction
 from rlvr.advantage.estimate import Estimate, Estimator
 from rlvr.advantage.scores import Scores
 from rlvr.advantage.select.selection import Selector
@@ -39,10 +40,12 @@ def weigh(
     aggregate: Aggregator,
     progress: float = 1.0,
     keep: Tensor | None = None,
+    correct: Correction | None = None,
 ) -> Weights:
     """The weights of one step.
 
-    `keep` [Q] bool is the word of the filter; `progress` in [0, 1] drives schedules.
+    `keep` [Q] bool is the word of the filter; `progress` in [0, 1] drives schedules; `correct`
+    multiplies by the importance weight of the trainer's old policy over the sampler's.
 
     Raises UserError when a stage gives numbers of the wrong shape or not finite.
     """
@@ -54,15 +57,32 @@ def weigh(
     advantage = _checked(estimate.values, filtered.valid, estimator)
     selection = select(replace(filtered, unit=estimate.unit), advantage, progress)
     kept = selection.keep & filtered.valid
-    tokens = selection.tokens & kept[scores.response]
+    factor = _factor(scores, correct)
+    tokens = selection.tokens & kept[scores.response] & (factor > 0)
     scale = _checked(aggregate(filtered.keeping(kept), tokens), tokens, aggregate)
     return Weights(
         advantage=advantage,
         kept=kept,
         scale=scale,
-        weight=(advantage[scores.response] * scale).to(torch.float32),
-        report={"advantage": estimate.report, "select": selection.report},
+        weight=(advantage[scores.response] * scale * factor).to(torch.float32),
+        report={
+            "advantage": estimate.report,
+            "select": selection.report,
+            "correct": {}
+            if correct is None
+            else {"mean": float(factor.mean()) if len(factor) else 1.0},
+        },
     )
+
+
+def _factor(scores: Scores, correct: Correction | None) -> Tensor:
+    """[T] >= 0."""
+    if correct is None:
+        return torch.ones(len(scores.response), dtype=torch.float64)
+    if scores.logprob is None or scores.sampled is None:
+        raise ValueError("a correction needs the log-probabilities of trainer and sampler")
+    factor = correct(scores.logprob - scores.sampled, scores.response)
+    return _checked(factor, torch.ones_like(factor, dtype=torch.bool), correct)
 
 
 def _checked(values: Tensor, counted: Tensor, stage: object) -> Tensor:

@@ -6,13 +6,14 @@ import importlib
 import inspect
 import os
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 import cyclopts
 
 import rlvr
-from rlvr.errors import SafetyStop, UserError, unknown
+from rlvr.errors import WEIGHT_SYNC, SafetyStop, UserError, unknown
 
 # command -> (where its function lives, its line in the help); a function with a parameter `flags` takes stage flags
 COMMANDS = {
@@ -103,6 +104,14 @@ def split_flags(argv: Sequence[str], parameters: Iterable[str]) -> tuple[list[st
     return own, flags
 
 
+def _leave(code: int) -> None:
+    """End at once where a thread still hangs in a sync: unwinding below it would abort the process."""
+    if any(thread.name == WEIGHT_SYNC for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(sys.argv[1:] if argv is None else argv)
@@ -111,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except SafetyStop as error:
         print(f"rlvr: stopped: {error}", file=sys.stderr)
+        _leave(3)
         return 3
     except KeyboardInterrupt:
         return 130

@@ -30,8 +30,8 @@ def train(
     """Train a model; with nothing else, the embedded default.
 
     Every stage is a flag: --task --model --sampler --verifier --budget --filter --advantage
-    --select --clip --aggregate --kl --tracker, and every setting of the one chosen is one too:
-    --advantage bnpo --advantage.eps 0. So are the run's own: --steps --problems --responses --seed
+    --select --correct --clip --aggregate --kl --tracker, and every setting of the one chosen is
+    one too: --advantage bnpo --advantage.eps 0. So are the run's own: --steps --problems --responses --seed
     --optimizer.lr --eval.every --checkpoint.every and more. `rlvr list` shows the names, --dry-run
     all settings with their values.
 

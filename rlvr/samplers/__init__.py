@@ -2,4 +2,5 @@
 
 BUILTIN: dict[str, str] = {
     "transformers": "rlvr.samplers.transformers:Transformers",
+    "vllm": "rlvr.samplers.vllm:Vllm",
 }

@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from rlvr.errors import UserError
-from rlvr.types import Group, Request
+from rlvr.types import Answer, Request
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
+    from rlvr.samplers.fingerprint import Fingerprint
+
 
 class Engine(Protocol):
-    """Requests in, groups out as they finish. Every response carries the version it was written by."""
+    """Requests in, responses out as they finish. Every response carries the version it was written by."""
+
+    cancelled: int  # tokens of responses that were begun and never handed out, since `open`
 
     def stream(
         self, requests: Iterable[Request], *, seed: int, greedy: bool = False
-    ) -> Iterator[Group]:
-        """Groups in the order they finish; the responses of a group in sampling order.
+    ) -> Iterator[Answer]:
+        """Responses in the order they finish. Closing the iterator cancels what is not finished.
 
-        The same engine, weights, requests and seed give the same groups.
+        The same engine, weights, requests and seed give the same responses.
         """
         ...
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """Answer with these weights from now on.
-
-        Raises SafetyStop when what it would answer with is not what was sent.
-        """
+        """Answer with these weights from now on, as `version`."""
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Copying(Protocol):
+    """An engine that answers with a copy of the weights: every sync is checked (`rlvr.sync`)."""
+
+    dtype: torch.dtype  # of the copy
+
+    def received(self) -> Fingerprint:
+        """Of the weights that the last `load` took in."""
+        ...
+
+    def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Tensor]:
+        """Log-probabilities [L] of each (prompt, continuation)'s continuation at temperature 1."""
+        ...
 
 
 class Sampler(Protocol):
@@ -56,12 +73,22 @@ class Limits:
     top_p: float = 1.0
     top_k: int = 0
     stop: tuple[str, ...] = ()
+    segment: int = (
+        0  # tokens a response may get in a step, the rest later (needs staleness); 0: all
+    )
+    old_logprobs: str = "engine"  # what a ratio is over: the engine's word, or the trainer's own
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise ValueError("max_tokens must be at least 1")
         if self.temperature <= 0:
             raise ValueError("temperature must be above 0 (greedy decoding belongs to `rlvr eval`)")
+        if self.segment < 0:
+            raise ValueError("segment must not be negative (0 writes every response in one go)")
+        if self.segment and self.stop:
+            raise ValueError("segment may cut a stop string in two: leave one of them out")
+        if self.old_logprobs not in ("engine", "trainer"):
+            raise ValueError(f"old_logprobs is engine or trainer, not '{self.old_logprobs}'")
         if not 0 < self.top_p <= 1:
             raise ValueError("top_p is a share: 0 < top_p <= 1")
         if self.top_k < 0:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rlvr.samplers.cache import RowCache, left_padded
 from rlvr.samplers.sampler import Limits
-from rlvr.types import Finish, Group, Request, Rollout
+from rlvr.types import Answer, Finish, Request, Rollout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 DROP_BELOW = (
     0.85  # copying the cache costs more than a few dead rows: drop them when so many are left
 )
+
+
+Ended = tuple[int, Tensor, Tensor, Finish]  # row of the wave, tokens [L], log-probabilities [L]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Transformers(Limits):
 class TransformersEngine:
     """Shares the trainer's weights, so that loading them is a change of version and nothing else."""
 
+    own_weights = False
+
     def __init__(
         self, settings: Transformers, model: Any, tokenizer: PreTrainedTokenizerBase
     ) -> None:
@@ -48,6 +53,8 @@ class TransformersEngine:
         self.model = model
         self.tokenizer = tokenizer
         self.version = 0
+        self.cancelled = 0
+        self._writing = 0  # tokens of responses that have not ended
         pad: Any = tokenizer.pad_token_id
         self.pad: int = 0 if pad is None else pad
         ends = model.generation_config.eos_token_id
@@ -65,58 +72,86 @@ class TransformersEngine:
 
     def stream(
         self, requests: Iterable[Request], *, seed: int, greedy: bool = False
-    ) -> Iterator[Group]:
-        """Waves of requests of like prompt length; a wave's groups come out when it has ended."""
+    ) -> Iterator[Answer]:
+        """Waves of requests of like prompt length; a response comes out at its last token."""
         generator = torch.Generator().manual_seed(seed)
         waves = _waves(sorted(requests, key=lambda r: len(r.prompt_ids)), self.settings.rows)
         training = self.model.training
         self.model.eval()
         try:
             for wave in waves:
-                rows = self._decode(wave, generator, greedy)
-                for request in wave:
-                    yield Group(
-                        request.problem, tuple(next(rows) for _ in range(request.responses))
-                    )
+                slots = [(each, index) for each in wave for index in range(each.responses)]
+                written = self._decode(wave, generator, greedy)
+                for ended in written:
+                    for row, tokens, logprobs, finish in ended:
+                        self._writing -= len(tokens)
+                        request, index = slots[row]
+                        yield Answer(
+                            request,
+                            index,
+                            Rollout(
+                                prompt_ids=request.prompt_ids,
+                                tokens=tokens.clone(),  # made in inference mode: autograd wants its own
+                                logprobs=logprobs.clone(),
+                                text=str(
+                                    self.tokenizer.decode(tokens.tolist(), skip_special_tokens=True)
+                                ),
+                                finish=finish,
+                                version=self.version,
+                            ),
+                        )
         finally:
+            self.cancelled += self._writing
+            self._writing = 0
             self.model.train(training)
 
     @torch.inference_mode()
     def _decode(
         self, wave: list[Request], generator: torch.Generator, greedy: bool
-    ) -> Iterator[Rollout]:
+    ) -> Iterator[list[Ended]]:
+        """The responses that end with each decoded column."""
         settings, device = self.settings, next(self.model.parameters()).device
         prompts = [request.prompt_ids for request in wave]
+        counts = torch.tensor([request.responses for request in wave])
+        limit = torch.tensor([request.max_tokens or settings.max_tokens for request in wave])
+        limit = limit.repeat_interleave(counts)
+        columns = int(limit.max())
         ids, mask = left_padded(prompts, self.pad, device)
-        cache = RowCache(self.model.config.num_hidden_layers, ids.shape[1] + settings.max_tokens)
+        cache = RowCache(self.model.config.num_hidden_layers, ids.shape[1] + columns)
         logits = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
 
-        owner = torch.arange(len(wave)).repeat_interleave(
-            torch.tensor([request.responses for request in wave])
-        )
+        owner = torch.arange(len(wave)).repeat_interleave(counts)
         cache.select(owner.to(device))
         logits, mask = logits[owner], mask[owner]
         lengths = mask.sum(1)
         alive = torch.arange(len(owner))  # which response each row is
-        tokens = torch.zeros(len(owner), settings.max_tokens, dtype=torch.long)
-        logprobs = torch.zeros(len(owner), settings.max_tokens)
-        written = torch.full((len(owner),), settings.max_tokens)
-        stopped = torch.zeros(len(owner), dtype=torch.bool)
+        tokens = torch.zeros(len(owner), columns, dtype=torch.long)
+        logprobs = torch.zeros(len(owner), columns)
         texts = [""] * len(owner) if settings.stop else None
         ends = torch.tensor(sorted(self.ends), dtype=torch.long)
         live = torch.ones(len(owner), dtype=torch.bool)  # which rows are still being written
-        for column in range(settings.max_tokens):
+        for column in range(columns):
             chosen, logprob = self._choose(logits, generator, greedy)
             tokens[alive[live], column] = chosen[live]
             logprobs[alive[live], column] = logprob[live]
-            done = live & torch.isin(chosen, ends)
+            self._writing += int(live.sum())
+            stopped = live & torch.isin(chosen, ends)
             if texts is not None:
-                done |= self._stops(texts, alive, chosen) & live
-            written[alive[done]] = column + 1
-            stopped[alive[done]] = True
+                stopped |= self._stops(texts, alive, chosen) & live
+            done = stopped | (live & (limit[alive] == column + 1))
+            if done.any():
+                yield [
+                    (
+                        row,
+                        tokens[row, : column + 1],
+                        logprobs[row, : column + 1],
+                        Finish.STOP if stop else Finish.LENGTH,
+                    )
+                    for row, stop in zip(alive[done].tolist(), stopped[done].tolist(), strict=True)
+                ]
             live &= ~done
-            if not live.any() or column + 1 == settings.max_tokens:
-                break
+            if not live.any():
+                return
             if live.sum() <= DROP_BELOW * len(live):
                 keep = live.nonzero()[:, 0]
                 there = keep.to(device)
@@ -126,7 +161,6 @@ class TransformersEngine:
             mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
             logits = self._forward(chosen[:, None].to(device), mask, lengths[:, None], cache)
             lengths = lengths + 1
-        return self._rollouts(wave, tokens, logprobs, written.tolist(), stopped.tolist())
 
     def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: RowCache) -> Tensor:
         """Logits of the last column [rows, V] in fp32, divided by the temperature."""
@@ -164,29 +198,6 @@ class TransformersEngine:
             texts[row] = texts[row][-longest:] + piece
             done.append(any(stop in texts[row] for stop in self.settings.stop))
         return torch.tensor(done)
-
-    def _rollouts(
-        self,
-        wave: list[Request],
-        tokens: Tensor,
-        logprobs: Tensor,
-        written: list[int],
-        stopped: list[bool],
-    ) -> Iterator[Rollout]:
-        cut = [row[:length] for row, length in zip(tokens, written, strict=True)]
-        texts = self.tokenizer.batch_decode([row.tolist() for row in cut], skip_special_tokens=True)
-        index = 0
-        for request in wave:
-            for _ in range(request.responses):
-                yield Rollout(
-                    prompt_ids=request.prompt_ids,
-                    tokens=cut[index].clone(),
-                    logprobs=logprobs[index, : written[index]].clone(),
-                    text=texts[index],
-                    finish=Finish.STOP if stopped[index] else Finish.LENGTH,
-                    version=self.version,
-                )
-                index += 1
 
 
 def _waves(requests: list[Request], rows: int) -> Iterator[list[Request]]:

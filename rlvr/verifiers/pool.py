@@ -18,13 +18,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rlvr.errors import UserError
-from rlvr.types import Status, Verdict
+from rlvr.types import Group, Status, Verdict
 from rlvr.verifiers import wire
 from rlvr.verifiers.calling import Traits
 from rlvr.verifiers.case import Case
@@ -36,7 +36,7 @@ from rlvr.verifiers.server import INSIDE
 from rlvr.verifiers.spec import Spec
 
 if TYPE_CHECKING:
-    from rlvr.types import Group
+    from rlvr.types import Answer, Request, Rollout
 
 __all__ = ["Case", "Pool", "PoolReport", "Spec"]
 
@@ -149,20 +149,25 @@ class Pool:
         while flying:
             yield self._checked(flying.popleft())
 
-    def judge(self, groups: Iterable[Group]) -> Iterator[Group]:
-        """Groups with a verdict on every rollout, in the order they came.
+    def judge(self, answers: Iterable[Answer]) -> Iterator[Group]:
+        """Groups with a verdict on every rollout, in the order they were complete.
 
-        A group is yielded as soon as it and those before it are judged, while later ones are still
-        being sampled: the next group is drawn from `groups` only after the responses of the last
-        were submitted. Raises SafetyStop.
+        Each response is submitted the moment it is there, and a group is yielded as soon as it and
+        those before it are judged, while others are still being sampled. A request that did not get
+        all its responses gives no group. Raises SafetyStop.
         """
-        flying: deque[tuple[Group, list[Future[Verdict]]]] = deque()
-        for group in groups:
-            flying.append((group, [self.submit(case) for case in _cases(group)]))
-            while flying and all(future.done() for future in flying[0][1]):
-                yield self._judged(*flying.popleft())
+        gathering: dict[int, _Gathered] = {}
+        flying: deque[_Gathered] = deque()
+        for answer in answers:
+            key = id(answer.request)  # the group holds the request: the number stays its own
+            group = gathering.setdefault(key, _Gathered(answer.request))
+            group.take(answer, self.submit(_case(answer)))
+            if group.complete:
+                flying.append(gathering.pop(key))
+            while flying and flying[0].judged:
+                yield self._judged(flying.popleft())
         while flying:
-            yield self._judged(*flying.popleft())
+            yield self._judged(flying.popleft())
 
     def check(self) -> None:
         """Raises SafetyStop when too many recent verdicts are broken; `map` and `judge` call it."""
@@ -179,13 +184,12 @@ class Pool:
             self.check()
         return verdict
 
-    def _judged(self, group: Group, futures: list[Future[Verdict]]) -> Group:
-        verdicts = [self._checked(future) for future in futures]
-        return replace(
-            group,
-            rollouts=tuple(
-                replace(rollout, verdict=verdict)
-                for rollout, verdict in zip(group.rollouts, verdicts, strict=True)
+    def _judged(self, gathered: _Gathered) -> Group:
+        return Group(
+            gathered.request.problem,
+            tuple(
+                replace(rollout, verdict=self._checked(future))
+                for _, (rollout, future) in sorted(gathered.responses.items())
             ),
         )
 
@@ -264,9 +268,25 @@ def _known(verdict: Verdict) -> Future[Verdict]:
     return future
 
 
-def _cases(group: Group) -> list[Case]:
-    problem = group.problem
-    return [
-        Case(rollout.text, problem.reference, problem.fields, problem.id, problem.prompt)
-        for rollout in group.rollouts
-    ]
+def _case(answer: Answer) -> Case:
+    problem = answer.request.problem
+    return Case(answer.rollout.text, problem.reference, problem.fields, problem.id, problem.prompt)
+
+
+@dataclass
+class _Gathered:
+    """The responses to one request that are there, each with its verdict to come."""
+
+    request: Request
+    responses: dict[int, tuple[Rollout, Future[Verdict]]] = field(default_factory=dict)
+
+    def take(self, answer: Answer, verdict: Future[Verdict]) -> None:
+        self.responses[answer.index] = (answer.rollout, verdict)
+
+    @property
+    def complete(self) -> bool:
+        return len(self.responses) == self.request.responses
+
+    @property
+    def judged(self) -> bool:
+        return all(future.done() for _, future in self.responses.values())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rlvr.errors import SafetyStop, UserError
-from rlvr.types import Finish, Group, Problem, Rollout, Status
+from rlvr.types import Answer, Finish, Problem, Request, Rollout, Status
 from rlvr.verifiers.pool import Case, Pool, Spec
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -277,18 +277,20 @@ def test_groups_come_back_in_order_while_later_ones_are_sampled():
     def rollout(text):
         return Rollout((1,), None, None, text, Finish.STOP, 0)
 
-    def groups():
+    def answers():
         for number in range(6):
             time.sleep(0.1)
             events.append(f"sampled {number}")
-            texts = [str(number), "x"]
-            problem = Problem(f"p{number}", "?", str(number))
-            yield Group(problem, tuple(rollout(text) for text in texts))
+            request = Request(Problem(f"p{number}", "?", str(number)), (1,), 2)
+            yield Answer(request, 1, rollout("x"))
+            yield Answer(request, 0, rollout(str(number)))
+        lone = Request(Problem("incomplete", "?", "0"), (1,), 2)
+        yield Answer(lone, 0, rollout("0"))
 
     with Pool(EQUAL, workers=2) as pool:
         pool.ready()
         judged = []
-        for group in pool.judge(groups()):
+        for group in pool.judge(answers()):
             events.append(f"judged {group.problem.id}")
             judged.append(group)
     assert [group.problem.id for group in judged] == [f"p{number}" for number in range(6)]
