@@ -84,25 +84,29 @@ def work(
     )
 
 
-def one_pass(given: Work) -> Tensor:
+Found = tuple[Tensor, Tensor | None]  # the loss and, where it is given out, [N] log-probabilities
+
+
+def one_pass(given: Work) -> Found:
     """rlvr: gradients in the forward pass."""
-    return policy_loss(given.hidden, given.head, given, RULE, entropy_bonus=BONUS, kl=K3(BETA)).loss
+    found = policy_loss(given.hidden, given.head, given, RULE, entropy_bonus=BONUS, kl=K3(BETA))
+    return found.loss, found.logp
 
 
-def two_pass(given: Work) -> Tensor:
+def two_pass(given: Work) -> Found:
     """rlvr: logits computed again in the backward pass, as for GSPO."""
     logp, entropy = token_logprobs(given.hidden, given.head, given.tokens)
-    return _sum(given, logp, entropy)
+    return _sum(given, logp, entropy), logp
 
 
-def naive(given: Work) -> Tensor:
+def naive(given: Work) -> Found:
     """Every logit in memory, float32, autograd."""
     head = Head(given.weight_matrix.float())
     logp, entropy = reference.token_logprobs(given.hidden.float(), head, given.tokens)
-    return _sum(given, logp, entropy)
+    return _sum(given, logp, entropy), logp
 
 
-def products(given: Work) -> Tensor:
+def products(given: Work) -> Found:
     """The three matrix products alone: no loss can be faster while it computes every row."""
     hidden, matrix = given.hidden.detach(), given.weight_matrix.detach()
     given.hidden.grad, total = torch.empty_like(hidden), torch.zeros_like(matrix)
@@ -114,11 +118,11 @@ def products(given: Work) -> Tensor:
         total.addmm_(logits.T, part)
         del logits
     given.weight_matrix.grad = total
-    return hidden.new_zeros((), requires_grad=True)
+    return hidden.new_zeros((), requires_grad=True), None
 
 
-def trl(given: Work) -> Tensor:
-    """TRL's chunked head and the loss in PyTorch."""
+def trl(given: Work) -> Found:
+    """TRL's chunked head, with the tile and the outputs its trainer asks for; the loss in PyTorch."""
     from trl.kernels import ChunkedLogProbFunction
 
     logp, entropy, *_ = ChunkedLogProbFunction.apply(
@@ -132,11 +136,11 @@ def trl(given: Work) -> Tensor:
         1.0,
         ("entropy",),
     )
-    return _sum(given, logp, entropy)
+    return _sum(given, logp, entropy), logp
 
 
-def liger(given: Work) -> Tensor:
-    """Liger's fused GRPO loss: no entropy bonus."""
+def liger(given: Work) -> Found:
+    """Liger's fused GRPO loss as it comes, its loss compiled: no entropy bonus."""
     from liger_kernel.chunked_loss import (
         LigerFusedLinearGRPOLoss,
     )
@@ -144,17 +148,20 @@ def liger(given: Work) -> Tensor:
     responses = len(given.tokens) // LENGTH
     shape = (responses, LENGTH)
     objective = LigerFusedLinearGRPOLoss(
-        beta=BETA, compiled=False, epsilon_low=0.2, epsilon_high=0.28, loss_type="dapo"
+        beta=BETA, epsilon_low=0.2, epsilon_high=0.28, loss_type="dapo"
     )
-    loss: Tensor = objective(
-        given.hidden.view(*shape, -1),
-        given.weight_matrix,
-        given.tokens.view(shape),
-        (given.scale > 0).view(shape).long(),
-        (given.weight * len(given.tokens)).view(shape)[:, 0],
-        ref_per_token_logps=given.ref_logp.view(shape),
-        old_per_token_logps=given.old_logp.view(shape),
-    )[0]
+    loss: Tensor = (
+        objective(
+            given.hidden.view(*shape, -1),
+            given.weight_matrix,
+            given.tokens.view(shape),
+            (given.scale > 0).view(shape).long(),
+            (given.weight * len(given.tokens)).view(shape)[:, 0],
+            ref_per_token_logps=given.ref_logp.view(shape),
+            old_per_token_logps=given.old_logp.view(shape),
+        )[0],
+        None,
+    )
     return loss
 
 
@@ -162,7 +169,7 @@ def _sum(given: Work, logp: Tensor, entropy: Tensor) -> Tensor:
     return Objective(RULE, K3(BETA), BONUS)(given.inputs(logp), entropy).sum()
 
 
-CONTESTANTS: dict[str, Callable[[Work], Tensor]] = {
+CONTESTANTS: dict[str, Callable[[Work], Found]] = {
     "rlvr": one_pass,
     "rlvr two-pass": two_pass,
     "naive": naive,
@@ -170,4 +177,5 @@ CONTESTANTS: dict[str, Callable[[Work], Tensor]] = {
     "liger": liger,
     "three products": products,
 }
-EXACT = ("rlvr", "rlvr two-pass", "naive", "trl")  # compute the very same loss
+NO_LOSS = ("three products",)
+NO_BONUS = ("liger",)

@@ -18,6 +18,10 @@ from rlvr.errors import UserError
 # not imported from rlvr.bench.contestants: this process needs no torch
 ORDER = ("naive", "rlvr", "rlvr two-pass", "trl", "liger", "three products")
 NEEDS = {"trl": "trl", "liger": "liger_kernel"}
+NOTES = {
+    "trl": "the chunked head of its trainer with its tile of 4096 x 32768, made for GPUs",
+    "liger": "LigerFusedLinearGRPOLoss, made for GPUs; no entropy bonus, no log-probabilities out",
+}
 FEWER = (0.5, 0.2)  # shares of tokens with a say that naive and rlvr are also timed with
 
 
@@ -146,19 +150,23 @@ def table(of: Sizes, rows: Sequence[dict[str, Any]], machine: str) -> str:
         machine,
         "",
         f"{'':<16}{'keep':>5}{'seconds':>9}{'/naive':>8}{'cpu s':>8}{'/naive':>8}"
-        f"{'peak MiB':>10}{'/naive':>8}{'of floor':>9}{'dH error':>10}{'dW error':>10}",
+        f"{'peak MiB':>10}{'/naive':>8}{'of floor':>9}{'dH error':>10}"
+        f"{'dW error':>10}{'logp max':>10}{'logp p99':>10}{'flips':>7}",
     ]
     for row in rows:
         floor = f"{row['share_of_floor']:.0%}" if "share_of_floor" in row else ""
         errors = "".join(
             f"{row[name]:>10.1e}" if name in row else f"{'':>10}"
-            for name in ("hidden_error", "weight_error")
+            for name in ("hidden_error", "weight_error", "logp_error", "logp_error_p99")
         )
+        if "clip_flips" in row:
+            errors += f"{row['clip_flips']:>7.2%}"
         lines.append(
             f"{row['contestant']:<16}{row['keep']:>5.0%}{row['seconds']:>9.3f}"
             f"{row['time_to_naive']:>8.2f}{row['processor_seconds']:>8.2f}"
             f"{row['processor_time_to_naive']:>8.2f}{row['bytes'] / 2**20:>10.0f}"
             f"{row['memory_to_naive']:>8.3f}{floor:>9}{errors}"
         )
-    lines += [f"{name}: not installed" for name in missing()]
+    lines += ["", *(f"{name}: not installed" for name in missing())]
+    lines += [f"{name}: {note}" for name, note in NOTES.items() if name not in missing()]
     return "\n".join(line.rstrip() for line in lines)

@@ -13,11 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlvr.bench.contestants import CONTESTANTS, EXACT, Work, work
+from rlvr.bench.contestants import (
+    BETA,
+    BONUS,
+    CONTESTANTS,
+    NO_BONUS,
+    NO_LOSS,
+    RULE,
+    Work,
+    work,
+)
 from rlvr.bench.memory import peak
 from rlvr.loss import reference
-from rlvr.loss.clip.inputs import TokenInputs
 from rlvr.loss.head import Head
+from rlvr.loss.kl import K3
+from rlvr.loss.policy_loss import Objective
 
 CHECKED = 256  # rows whose errors against float64 are measured
 
@@ -29,10 +39,10 @@ def main() -> None:
     sizes = asked["rows"], asked["width"], asked["vocabulary"], device, dtype
     given = work(*sizes, keep=asked["keep"])
     _once(run, given)
-    if asked["errors"] and asked["contestant"] in EXACT:
-        _say(_errors(run, work(CHECKED, *sizes[1:])))
-    else:
-        _say({})
+    name = asked["contestant"]
+    checked = asked["errors"] and name not in NO_LOSS
+    bonus = 0.0 if name in NO_BONUS else BONUS
+    _say(_errors(run, work(CHECKED, *sizes[1:]), bonus) if checked else {})
     for _ in sys.stdin:
         given.hidden.grad = given.weight_matrix.grad = None
         with peak(device) as memory:
@@ -40,6 +50,8 @@ def main() -> None:
             _once(run, given)
             seconds = time.perf_counter() - clock
         processor = time.process_time() - processor
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the other contestants are on the same GPU
         _say({"seconds": seconds, "processor_seconds": processor, "bytes": memory.extra})
 
 
@@ -50,35 +62,35 @@ def _say(answer: dict[str, float]) -> None:
 def _once(run: Any, given: Work) -> None:
     if given.hidden.is_cuda:
         torch.cuda.synchronize()
-    run(given).backward()
+    run(given)[0].backward()
     if given.hidden.is_cuda:
         torch.cuda.synchronize()
 
 
-def _errors(run: Any, given: Work) -> dict[str, float]:
-    """Relative errors of the loss and of both gradients, by norm, against float64 autograd."""
+def _errors(run: Any, given: Work, bonus: float) -> dict[str, float]:
+    """Against float64 autograd: the loss; the worst and the 99th percentile of log-probabilities;
+    the share of tokens that are clipped on one side only; both gradients, relative by norm."""
     given.hidden.grad = given.weight_matrix.grad = None
-    loss = run(given)
+    loss, found = run(given)
     loss.backward()
     hidden, matrix = (
         each.detach().double().requires_grad_() for each in (given.hidden, given.weight_matrix)
     )
     logp, entropy = reference.token_logprobs(hidden, Head(matrix), given.tokens)
-    wanted = _objective(given.inputs(logp), entropy)
+    wanted = Objective(RULE, K3(BETA), bonus)(given.inputs(logp), entropy).sum()
     wanted.backward()
-    return {
+    errors = {
         "loss_error": abs(float(loss.detach()) - float(wanted.detach())),
         "hidden_error": _relative(given.hidden.grad, hidden.grad),
         "weight_error": _relative(given.weight_matrix.grad, matrix.grad),
     }
-
-
-def _objective(tokens: TokenInputs, entropy: Tensor) -> Tensor:
-    from rlvr.bench.contestants import BETA, BONUS, RULE
-    from rlvr.loss.kl import K3
-    from rlvr.loss.policy_loss import Objective
-
-    return Objective(RULE, K3(BETA), BONUS)(tokens, entropy).sum()
+    if found is not None:
+        off = (found.detach().double() - logp.detach()).abs()
+        clipped = [RULE.clipped(given.inputs(each.detach())) for each in (found, logp)]
+        errors["logp_error"] = float(off.max())
+        errors["logp_error_p99"] = float(off.quantile(0.99))
+        errors["clip_flips"] = float((clipped[0] != clipped[1]).double().mean())
+    return errors
 
 
 def _relative(found: Tensor | None, wanted: Tensor | None) -> float:
