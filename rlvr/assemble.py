@@ -14,6 +14,7 @@ from rlvr import config, prompts, registry, settings
 from rlvr.advantage.compose import PRESETS, compose, constants
 from rlvr.curriculum import Curriculum
 from rlvr.errors import UserError, unknown
+from rlvr.footprint import Footprint
 from rlvr.gather import Gatherer
 from rlvr.job import Job
 from rlvr.learn import Learner
@@ -226,31 +227,20 @@ def consequences(resolved: config.Resolved) -> str:
     except (OSError, ValueError) as error:
         return "\n".join([*lines, f"# memory: unknown, {' '.join(str(error).split())[:100]}"])
     with torch.device("meta"):
-        parameters = AutoModelForCausalLM.from_config(shape).num_parameters()
-    return "\n".join([*lines, *_memory(parameters, shape, run, model, responses, sampler)])
-
-
-def _memory(
-    parameters: int, shape: Any, run: settings.Run, model: Any, responses: int, sampler: Any
-) -> list[str]:
-    """Bytes by hand: fp32 weights, gradients and two moments; activations of a part; the cache."""
-    trained = parameters if not model.lora_rank else 0
-    weights = parameters * 4 + trained * 12
-    layers, hidden = shape.num_hidden_layers, shape.hidden_size
-    activations = (
-        run.tokens_per_part * hidden * layers * (4 if model.gradient_checkpointing else 68)
+        empty = AutoModelForCausalLM.from_config(shape)
+    footprint = Footprint.of(
+        empty,
+        model,
+        tokens=min(run.tokens_per_part, responses * sampler.max_tokens),
+        rows=min(responses, getattr(sampler, "rows", responses)),
+        columns=sampler.max_tokens,
+        reference=settings.build(resolved)["kl"].needs_reference,
     )
-    heads = getattr(shape, "num_key_value_heads", shape.num_attention_heads)
-    size = getattr(shape, "head_dim", None) or hidden // shape.num_attention_heads
-    rows = min(responses, getattr(sampler, "rows", responses))
-    cache = rows * sampler.max_tokens * layers * heads * size * 2 * 4
-    peak = weights + max(activations, cache)
-    return [
-        f"# parameters: {parameters:,}",
-        f"# peak memory, an estimate: {peak / 2**30:.2f} GiB (weights and optimiser "
-        f"{weights / 2**30:.2f}, a part's activations {activations / 2**30:.2f}, "
-        f"the sampler's cache {cache / 2**30:.2f})",
+    lines += [
+        f"# parameters: {footprint.parameters:,}",
+        f"# peak memory, an estimate: {footprint}",
     ]
+    return "\n".join(lines)
 
 
 def _tracker(name: str) -> Any:

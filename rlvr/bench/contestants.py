@@ -150,19 +150,16 @@ def liger(given: Work) -> Found:
     objective = LigerFusedLinearGRPOLoss(
         beta=BETA, epsilon_low=0.2, epsilon_high=0.28, loss_type="dapo"
     )
-    loss: Tensor = (
-        objective(
-            given.hidden.view(*shape, -1),
-            given.weight_matrix,
-            given.tokens.view(shape),
-            (given.scale > 0).view(shape).long(),
-            (given.weight * len(given.tokens)).view(shape)[:, 0],
-            ref_per_token_logps=given.ref_logp.view(shape),
-            old_per_token_logps=given.old_logp.view(shape),
-        )[0],
-        None,
-    )
-    return loss
+    loss: Tensor = objective(
+        given.hidden.view(*shape, -1),
+        given.weight_matrix,
+        given.tokens.view(shape),
+        (given.scale > 0).view(shape).long(),
+        (given.weight * len(given.tokens)).view(shape)[:, 0],
+        ref_per_token_logps=given.ref_logp.view(shape),
+        old_per_token_logps=given.old_logp.view(shape),
+    )[0]
+    return loss, None
 
 
 def _sum(given: Work, logp: Tensor, entropy: Tensor) -> Tensor:

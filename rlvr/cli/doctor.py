@@ -19,7 +19,7 @@ def doctor() -> int:
     failed = False
     for what, works, word in [*_machine(), *_packages(), *_sandbox(), *_numerics()]:
         mark = {True: "yes", False: "no", None: ""}[works]
-        print(f"{what:<28} {mark:<4} {word}")
+        print(f"{what:<34} {mark:<4} {word}")
         failed |= works is False and what.startswith("needed: ")
     return int(failed)
 
