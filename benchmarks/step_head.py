@@ -87,18 +87,17 @@ def main() -> None:
         tokens = 0
         for step in range(1, options.steps + 2):
             started = time.perf_counter()
-            groups, keep = job.gather(step, Clock())
-            weights, _ = job.weigh(groups, keep, step)
+            gathered = job.gather(step, Clock())
+            weighed = job.weigh(gathered, step)
             before = time.perf_counter() - started
             if options.every:
-                weights = every(
-                    weights, [each.length for group in groups for each in group.rollouts]
-                )
+                lengths = [each.length for each in gathered.rollouts]
+                weighed = replace(weighed, weights=every(weighed.weights, lengths))
             row = {}
             for name in sorted(LOSSES, reverse=step % 2 == 0):
                 with using(LOSSES[name]), peak(job.policy.device) as memory:
                     started = time.perf_counter()
-                    learned = job.learn(groups, weights, step)
+                    learned = job.learn(gathered, weighed, step)
                     seconds = time.perf_counter() - started
                 row[name] = {"update": seconds, "step": before + seconds, "bytes": memory.extra}
             rows.append(row)

@@ -59,10 +59,9 @@ def our_steps(job: Job, seconds: list[float]) -> Iterator[None]:
     while True:
         step += 1
         started = time.perf_counter()
-        groups, keep = job.gather(step, Clock())
-        weights, _ = job.weigh(groups, keep, step)
-        job.learn(groups, weights, step)
-        job.engine.load(job.policy.weights(), version=step)
+        gathered = job.gather(step, Clock())
+        job.learn(gathered, job.weigh(gathered, step), step)
+        job.sync(step)
         seconds.append(time.perf_counter() - started)
         yield
 
