@@ -48,7 +48,7 @@ def train(
     Raises UserError for what the command line would refuse, SafetyStop where it would exit with 3.
     """
     from rlvr import assemble, loop
-    from rlvr.report.html import write_report
+    from rlvr.report.html import reporting
 
     flags = {
         key: dict(value) if isinstance(value, Mapping) else {"name": value}
@@ -57,11 +57,8 @@ def train(
     folder = Path(out) if out is not None else new_run_folder()
     tree = config.recipe(str(recipe) if recipe is not None else None, folder if resume else None)
     plan = assemble.resolve(tree, flags, preset)
-    with assemble.job(plan.resolved, folder, resume=resume) as job:
-        try:
-            step = loop.train(job, lambda metrics: None)
-        finally:
-            write_report(folder)
+    with assemble.job(plan.resolved, folder, resume=resume) as job, reporting(folder):
+        step = loop.train(job, lambda metrics: None)
     return Finished(folder, step)
 
 

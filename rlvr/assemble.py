@@ -80,9 +80,9 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
     problems = task.problems("train")
     held_out = task.problems(held.split)[: held.problems] if held.problems else []
     directory = RunDirectory(folder, resume=resume)
-    directory.write_config(resolved.to_toml())
     verifier = resolved.stages["verifier"]
     with (
+        directory.held(),
         deterministic(),
         shadowing(sections["shadow"], folder) as shadow,
         Pool(
@@ -93,6 +93,7 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
             observe=shadow,
         ) as pool,
     ):
+        directory.write_config(resolved.to_toml())
         policy = Policy(sections["model"], sections["optimizer"], run.steps)
         if stages["kl"].needs_reference:
             policy.keep_reference()

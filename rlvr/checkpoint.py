@@ -36,14 +36,18 @@ def save(folder: Path, write_model: Callable[[Path], None], state: dict[str, Any
     """Write a checkpoint; a kill at any moment leaves either the whole of it or nothing of that name."""
     aside = folder.with_name(f".writing-{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    write_model(aside)
-    (aside / "state.json").write_text(json.dumps({"schema": SCHEMA, **state}))
-    files = {path.name: _sha256(path) for path in sorted(aside.iterdir())}
-    (aside / "manifest.json").write_text(json.dumps(files, indent=1))
-    for path in aside.iterdir():
-        _fsync(path)
-    _fsync(aside)
+    try:
+        aside.mkdir(parents=True)
+        write_model(aside)
+        (aside / "state.json").write_text(json.dumps({"schema": SCHEMA, **state}))
+        files = {path.name: _sha256(path) for path in sorted(aside.iterdir())}
+        (aside / "manifest.json").write_text(json.dumps(files, indent=1))
+        for path in aside.iterdir():
+            _fsync(path)
+        _fsync(aside)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)  # a full disk gets its room back
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
     _fsync(folder.parent)
@@ -62,7 +66,9 @@ def latest(folder: Path) -> Checkpoint | None:
         fault = damage(where)
         if fault is None:
             return Checkpoint(where, step, json.loads((where / "state.json").read_text()))
-        log.warning("checkpoint %s is damaged (%s): using the one before it", where, fault)
+        log.warning("checkpoint %s is damaged (%s): looking for the one before it", where, fault)
+    if steps(folder):
+        log.warning("no checkpoint in %s is whole: starting from step 0", folder)
     return None
 
 

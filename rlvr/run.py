@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import zstandard
+from safetensors import SafetensorError
 from torch import Tensor
 
 from rlvr import checkpoint
@@ -42,6 +45,27 @@ class RunDirectory:
         except OSError as error:
             raise UserError(f"--out {folder}: {error.strerror}") from None
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else trains here meanwhile. The system lets go of the lock when the process ends, however it ends."""
+        with (self.folder / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"--out {self.folder}: another process is training there") from None
+            yield
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A disk that is full or gone is one line; what was saved before stays whole."""
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UserError(
+                f"{self.folder} cannot be written: {reason} (what was saved before is whole: --resume goes on)"
+            ) from error
+
     @property
     def report(self) -> Path:
         return self.folder / "report.html"
@@ -69,7 +93,7 @@ class RunDirectory:
     def record(self, metrics: Mapping[str, Any]) -> None:
         """Append one object to metrics.jsonl; numbers that are not finite become null."""
         line = json.dumps({key: _plain(value) for key, value in metrics.items()}, allow_nan=False)
-        with (self.folder / "metrics.jsonl").open("a") as file:
+        with self.writing(), (self.folder / "metrics.jsonl").open("a") as file:
             file.write(line + "\n")
 
     def record_rollouts(
@@ -116,27 +140,27 @@ class RunDirectory:
         if not lines:
             return
         frame = zstandard.ZstdCompressor(level=3).compress(("\n".join(lines) + "\n").encode())
-        with (self.folder / "rollouts.jsonl.zst").open("ab") as file:
+        with self.writing(), (self.folder / "rollouts.jsonl.zst").open("ab") as file:
             file.write(frame)
 
     def record_problems(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """evals/step-N.jsonl: what became of every problem of an evaluation."""
-        with (self.folder / "evals" / f"step-{step}.jsonl").open("a") as file:
+        with self.writing(), (self.folder / "evals" / f"step-{step}.jsonl").open("a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
 
     def save(
         self, step: int, write_model: Any, state: Mapping[str, Any], *, keep: int, best: int | None
     ) -> None:
         """checkpoints/step-N, then delete what is no longer kept."""
-        for name in FILES:
-            path = self.folder / name
-            path.touch()
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        sizes = {name: (self.folder / name).stat().st_size for name in FILES}
-        checkpoint.save(
-            self.checkpoints / f"step-{step}", write_model, {"step": step, "sizes": sizes, **state}
-        )
+        with self.writing():
+            for name in FILES:
+                path = self.folder / name
+                path.touch()
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            sizes = {name: (self.folder / name).stat().st_size for name in FILES}
+            state = {"step": step, "sizes": sizes, **state}
+            checkpoint.save(self.checkpoints / f"step-{step}", write_model, state)
         checkpoint.prune(self.checkpoints, keep, best)
 
 

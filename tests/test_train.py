@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,9 @@ from typing import Any
 
 import pytest
 import zstandard
+
+from rlvr import checkpoint
+from rlvr.run import RunDirectory
 
 SMALL = ["--problems", "4", "--responses", "4", "--eval.problems", "4", "--eval.samples", "2"]
 SMALL += ["--eval.every", "4", "--checkpoint.every", "2", "--workers", "1"]
@@ -145,6 +149,47 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished: Path, tmp_pa
     assert "step-6 is damaged" in said
     assert timeless(out) == timeless(finished)
     assert weights(out, 6) == weights(finished, 6)
+
+
+def test_any_truncated_file_is_found_out(finished: Path, tmp_path: Path) -> None:
+    whole = finished / "checkpoints" / "step-6"
+    assert checkpoint.damage(whole) is None
+    names = sorted(path.name for path in whole.iterdir())
+    assert {"model.safetensors", "optimizer.safetensors", "tokenizer.json"} <= set(names)
+    for name in names:
+        copy = tmp_path / name
+        shutil.copytree(whole, copy)
+        file = copy / name
+        file.write_bytes(file.read_bytes()[:-1])
+        assert checkpoint.damage(copy), name
+
+
+def test_a_full_disk_is_one_line_and_no_harm(finished: Path, tmp_path: Path) -> None:
+    """A file may not grow beyond 3 MB, so the weights cannot be written and everything else can."""
+    out = tmp_path / "full"
+    limited = subprocess.run(
+        [sys.executable, "-m", "rlvr", "train", *SMALL, "--out", str(out), "--steps", "6"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000)),
+    )
+    assert limited.returncode == 2, limited.stderr
+    assert "Traceback" not in limited.stderr
+    assert "cannot be written" in limited.stderr.splitlines()[-1]
+    assert [*(out / "checkpoints").iterdir()] == []
+    train(out, "--steps", "6", "--resume")
+    assert timeless(out) == timeless(finished)
+    assert weights(out, 6) == weights(finished, 6)
+
+
+def test_one_process_a_run_directory(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shared"
+    shutil.copytree(finished, out)
+    with RunDirectory(out, resume=True).held():
+        said = train(out, "--resume", "--steps", "8", code=2)
+    assert said.strip().splitlines() == [f"rlvr: --out {out}: another process is training there"]
+    assert timeless(out) == timeless(finished)
+    assert (out / "config.toml").read_bytes() == (finished / "config.toml").read_bytes()
 
 
 def test_sigterm_saves_and_exits_143(finished: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def train(
 
 def _run(resolved: config.Resolved, folder: Path, resume: bool) -> int:
     from rlvr import assemble, loop
-    from rlvr.report.html import write_report
+    from rlvr.report.html import reporting
 
     with assemble.job(resolved, folder, resume=resume) as job, stopping(job) as stopped:
         print(f"rlvr: run directory {folder}", file=sys.stderr)
@@ -78,10 +78,8 @@ def _run(resolved: config.Resolved, folder: Path, resume: bool) -> int:
                 show(metrics)
                 track(metrics)
 
-            try:
+            with reporting(folder):
                 reached = loop.train(job, on_step)
-            finally:
-                write_report(folder)
     finished = reached == job.settings.steps
     print(f"rlvr: {'done' if finished else f'stopped after step {reached}'}: {job.summary()}")
     print(f"rlvr: report {folder / 'report.html'}")

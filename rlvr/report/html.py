@@ -13,6 +13,8 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -46,6 +48,18 @@ def write_report(folder: Path, responses: int = RESPONSES) -> Path:
         aside.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     return path
+
+
+@contextmanager
+def reporting(folder: Path) -> Iterator[None]:
+    """A report when the block ends, however it ends; what ended it is raised, not what stopped the report."""
+    try:
+        yield
+    except BaseException:
+        with suppress(UserError):
+            write_report(folder)
+        raise
+    write_report(folder)
 
 
 def render(folder: Path, responses: int = RESPONSES) -> str:
