@@ -1,6 +1,7 @@
 """What each method reaches on the embedded default: accuracy, tokens, entropy, informative groups, by seed.
 
 python benchmarks/methods.py --seeds 3
+python benchmarks/methods.py --seeds 2 --what staleness
 
 Every finished run is one line of `runs.jsonl` in --out; a run that is there is not run again, so that
 the work can be cut into pieces. Writes the table and a plot (SVG) there as well.
@@ -42,6 +43,24 @@ STAGES: dict[str, dict[str, Any]] = {
         "task": {"name": "arithmetic", "size": 320},
         "budget": "knapsack",
     },
+}
+# responses of older weights, and what is done about them
+STALENESS: dict[str, dict[str, Any]] = {
+    "on-policy": {},
+    **{
+        f"staleness {steps}{how}": {"staleness": steps, **settings}
+        for steps in (1, 4)
+        for how, settings in {
+            "": {},
+            " + tis": {"correct": "tis"},
+            " + bapo": {"clip": "bapo"},
+        }.items()
+    },
+    "staleness 4, no clip": {"staleness": 4, "clip": {"eps_low": 1.0, "eps_high": 1e6}},
+}
+WHAT: dict[str, tuple[dict[str, dict[str, Any]], ...]] = {
+    "methods": (METHODS, STAGES),
+    "staleness": (STALENESS,),
 }
 HEAD = """\
 The embedded default, {steps} steps of 32 problems x 8 responses, torch {torch} on a CPU. Every method with its
@@ -86,13 +105,16 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--only", nargs="*", help="rows to run: " + ", ".join(METHODS | STAGES))
-    parser.add_argument("--out", type=Path, default=Path("runs/methods"))
+    parser.add_argument("--only", nargs="*", help="names of rows to run; all by default")
+    parser.add_argument("--what", choices=list(WHAT), default="methods")
+    parser.add_argument("--out", type=Path, help="default: runs/methods or runs/staleness")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    kept = options.out / "runs.jsonl"
-    rows = METHODS | STAGES
-    for part in (METHODS, STAGES):
+    out = options.out or Path("runs") / options.what
+    out.mkdir(parents=True, exist_ok=True)
+    kept = out / "runs.jsonl"
+    parts = WHAT[options.what]
+    rows = {name: settings for part in parts for name, settings in part.items()}
+    for part in parts:
         for seed in range(options.seeds):
             for name in part:
                 done = {key(row) for row in read(kept)}
@@ -105,9 +127,9 @@ def main() -> None:
     found = [row for row in read(kept) if row["steps"] == options.steps]
     shown = {name: [row for row in found if row["name"] == name] for name in rows}
     shown = {name: runs for name, runs in shown.items() if runs}
-    (options.out / "methods.svg").write_text(plot(shown))
+    (out / f"{options.what}.svg").write_text(plot(shown, parts))
     text = table(shown)
-    (options.out / "methods.txt").write_text(text)
+    (out / f"{options.what}.txt").write_text(text)
     print(text, end="")
 
 
@@ -175,17 +197,17 @@ def _cell(column: Column, runs: Sequence[Row]) -> str:
     return mean if len(values) == 1 or low == high else f"{mean} ({low}-{high})"
 
 
-def plot(shown: Mapping[str, Sequence[Row]]) -> str:
-    """SVG: accuracy and entropy by step, the methods above and the further stages below."""
+def plot(
+    shown: Mapping[str, Sequence[Row]], groups: Sequence[Mapping[str, Mapping[str, Any]]]
+) -> str:
+    """SVG: accuracy and entropy by step, a row of the picture for each group of rows."""
     import matplotlib
 
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    parts = [
-        {name: runs for name, runs in shown.items() if name in part} for part in (METHODS, STAGES)
-    ]
-    if parts[1] and "grpo" in shown:
+    parts = [{name: runs for name, runs in shown.items() if name in part} for part in groups]
+    if len(parts) > 1 and parts[1] and "grpo" in shown:
         parts[1] = {"grpo": shown["grpo"], **parts[1]}
     parts = [part for part in parts if part]
     settings = {"svg.fonttype": "none", "svg.hashsalt": "methods", "font.size": 9}

@@ -64,7 +64,7 @@ def _packages() -> Iterator[Line]:
         version = _version(name)
         yield f"needed: {name}", version is not None, version or f"pip install {name}"
     for name, use in OPTIONAL.items():
-        version = _version(name)
+        version = _version(name) or _version(f"{name}-cpu")
         yield name, version is not None, version or use
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rlvr.errors import UserError
+from rlvr.errors import SafetyStop, UserError
 from rlvr.samplers import vllm_adapter as adapter
 from rlvr.samplers.fingerprint import Fingerprint
 from rlvr.samplers.sampler import Limits
@@ -138,11 +138,17 @@ class VllmEngine:
                     wanted = self._wanted(waiting[0][0], greedy)
                     self.server.add(wanted)
                     writing[wanted.key] = waiting.popleft()
-                for written in self.server.step():
+                for written in self._step():
                     yield self._answer(*writing.pop(written.key), written)
-        finally:
-            if writing:
-                self.cancelled += self.server.cancel()
+        except GeneratorExit:
+            self.cancelled += self.server.cancel()
+            raise
+
+    def _step(self) -> list[adapter.Written]:
+        try:
+            return list(self.server.step())
+        except RuntimeError as error:  # what CUDA and a dead engine raise
+            raise SafetyStop(f"sampler vllm failed: {' '.join(str(error).split())}") from error
 
     def _wanted(self, request: Request, greedy: bool) -> adapter.Wanted:
         settings = self.settings
