@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,9 @@ from rlvr.gather import Gatherer
 from rlvr.job import Job
 from rlvr.learn import Learner
 from rlvr.policy import Policy
-from rlvr.prompts import Encode
 from rlvr.run import RunDirectory
 from rlvr.samplers.sampler import Limits
-from rlvr.sync import Sync
+from rlvr.sync import Sync, sentences
 from rlvr.types import Problem
 from rlvr.verifiers.pool import Pool
 from rlvr.verifiers.shadow import Shadow
@@ -167,17 +166,6 @@ def stale(run: settings.Run, limits: Limits) -> None:
         raise UserError(
             "--oversample throws away what --sampler.segment would continue: drop one of them"
         )
-
-
-def sentences(
-    problems: Sequence[Problem], encode: Encode
-) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """What a sync is tried on: prompts of the task, each with the end of the next one behind it."""
-    chosen = [encode(problems[index]) for index in range(min(8, len(problems)))]
-    return [
-        (prompt[:512], other[-16:])
-        for prompt, other in zip(chosen, [*chosen[1:], chosen[0]], strict=True)
-    ]
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from rlvr import config, evaluation, prompts, settings
 from rlvr.policy import Model, Optimizer, Policy
+from rlvr.sync import Sync, sentences
 from rlvr.tasks.task import Generated
-from rlvr.types import Answer
+from rlvr.types import Answer, Problem
 from rlvr.verifiers.pool import Pool
 from rlvr.verifiers.spec import Spec
 
@@ -34,6 +35,11 @@ def measure(
     chosen = [problems[index] for index in range(min(limit or len(problems), len(problems)))]
     policy = Policy(resolved.section("model", Model), Optimizer(), steps=1)
     engine = built["sampler"].open(policy.base, policy.tokenizer)
+
+    def encode(problem: Problem) -> tuple[int, ...]:
+        return prompts.encode(policy.tokenizer, problem)
+
+    Sync(policy, engine, sentences(chosen, encode))(0)
     verifier = resolved.stages["verifier"]
     spec = Spec(verifier.plugin.spec, verifier.values())
     total = len(chosen) * (samples + 1)
@@ -41,7 +47,7 @@ def measure(
         results = evaluation.evaluate(
             engine,
             lambda answers: pool.judge(_watched(answers, total)),
-            lambda problem: prompts.encode(policy.tokenizer, problem),
+            encode,
             chosen,
             samples=samples,
             seed=seed,

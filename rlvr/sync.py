@@ -20,8 +20,10 @@ from rlvr.batch import Row
 from rlvr.errors import WEIGHT_SYNC, SafetyStop
 from rlvr.learn import score
 from rlvr.policy import Policy
+from rlvr.prompts import Encode
 from rlvr.samplers.fingerprint import Fingerprint
 from rlvr.samplers.sampler import Copying, Engine
+from rlvr.types import Problem
 
 log = logging.getLogger("rlvr")
 
@@ -116,3 +118,14 @@ class Sync:
             return score(self.policy, rows, budget=8192, temperature=1.0)[0]
         finally:
             self.policy.model.train(training)
+
+
+def sentences(
+    problems: Sequence[Problem], encode: Encode
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """What a sync is tried on: prompts of the task, each with the end of the next one behind it."""
+    chosen = [encode(problems[index]) for index in range(min(8, len(problems)))]
+    return [
+        (prompt[:512], other[-16:])
+        for prompt, other in zip(chosen, [*chosen[1:], chosen[0]], strict=True)
+    ]

@@ -15,7 +15,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlvr.assemble import sentences
 from rlvr.errors import WEIGHT_SYNC, SafetyStop
 from rlvr.policy import Model, Optimizer, Policy
 from rlvr.prompts import encode
@@ -23,7 +22,7 @@ from rlvr.samplers.fingerprint import Fingerprint
 from rlvr.samplers.sampler import Copying
 from rlvr.samplers.transformers import Transformers, TransformersEngine
 from rlvr.samplers.vllm import Vllm
-from rlvr.sync import Sync
+from rlvr.sync import Sync, sentences
 from rlvr.tasks.arithmetic import Arithmetic
 
 Weights = list[tuple[str, Tensor]]

@@ -142,6 +142,25 @@ def test_nothing_is_sampled_before_weights_are_there_and_a_dead_engine_is_a_safe
 
 @needs_vllm
 @pytest.mark.vllm
+def test_eval_measures_with_it(tmp_path: Path) -> None:
+    """The demo model is right greedily whichever engine asks it."""
+    output = tmp_path / "numbers.json"
+    flags = f"--model demo --task arithmetic --samples 2 --k 1 --limit 16 --output {output}"
+    done = subprocess.run(
+        [sys.executable, "-m", "rlvr", "eval", *flags.split(), "--sampler", "vllm"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    numbers = json.loads(output.read_text())
+    assert numbers["accuracy_greedy"] >= 0.8
+    assert 0.2 < numbers["accuracy"] < 0.8
+
+
+@needs_vllm
+@pytest.mark.vllm
 def test_the_longest_expected_begin_first() -> None:
     policy = Policy(Model(), Optimizer(), steps=1)
     problems = Arithmetic().problems("train")[:4]
