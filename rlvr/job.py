@@ -131,7 +131,12 @@ class Job:
         self.run.record(metrics)
         weights = weighed.weights
         self.run.record_rollouts(
-            self.step, gathered.groups, weights.advantage, weights.kept, weighed.entropy
+            self.step,
+            gathered.groups,
+            weights.advantage,
+            weights.kept,
+            weighed.entropy,
+            weighed.old,
         )
 
     # measuring

@@ -103,8 +103,12 @@ class RunDirectory:
         advantage: Tensor,
         kept: Tensor,
         entropy: Tensor | None,
+        trainer: Tensor | None,
     ) -> None:
-        """Append the step's responses, one object each, as one compressed frame."""
+        """Append the step's responses, one object each, as one compressed frame.
+
+        `entropy`, `trainer` [T]: the old policy's entropies and log-probabilities, where it was asked.
+        """
         lines, index, first = [], 0, 0
         for number, group in enumerate(groups):
             for rollout in group.rollouts:
@@ -135,6 +139,8 @@ class RunDirectory:
                     row["token_versions"] = rollout.versions.tolist()
                 if entropy is not None:
                     row["entropies"] = _rounded(entropy[first:last])
+                if trainer is not None:
+                    row["trainer_logprobs"] = _rounded(trainer[first:last])
                 lines.append(json.dumps(row, default=str))
                 index, first = index + 1, last
         if not lines:

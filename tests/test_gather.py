@@ -195,3 +195,33 @@ def test_limits_are_checked() -> None:
     for wrong in ({"segment": -1}, {"old_logprobs": "both"}, {"segment": 3, "stop": ("x",)}):
         with pytest.raises(ValueError):
             Limits(**wrong)  # type: ignore[arg-type]
+
+
+def test_explain_shows_the_correction_and_adds_up(tmp_path: Path, capsys: Any) -> None:
+    """A replayed group's token, stale by a step: advantage x scale x factor is its weight."""
+    from rlvr.cli import main
+
+    run(
+        tmp_path / "run",
+        steps=3,
+        staleness=2,
+        replay=2,
+        correct={"name": "mis", "low": 0.9, "high": 1.1},
+        optimizer={"lr": 3e-3, "warmup": 0},
+    )
+    last = [row for row in responses(tmp_path / "run") if row["step"] == 3]
+    stale = next(row for row in last if row["policy_version"] < 2 and row["advantage"])
+    capsys.readouterr()
+    flags = f"explain {tmp_path / 'run'} --step 3 --response {stale['index']} --json"
+    assert main(flags.split()) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["adds_up"]
+    own = torch.tensor(stale["trainer_logprobs"]) - torch.tensor(stale["logprobs"])
+    for token, ratio in zip(found["tokens"], own.exp().tolist(), strict=True):
+        inside = 0.9 <= ratio <= 1.1
+        assert token["factor"] == pytest.approx(ratio if inside else 0.0, abs=1e-4)
+        weight = found["advantage"] * token["scale"] * token["factor"]
+        assert token["weight"] == pytest.approx(weight, rel=1e-6, abs=1e-12)
+    assert {token["factor"] > 0 for token in found["tokens"]} == {True, False}
+    assert main(flags.removesuffix("--json").split()) == 0
+    assert "correct     mis" in capsys.readouterr().out

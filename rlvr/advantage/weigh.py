@@ -24,11 +24,12 @@ class Aggregator(Protocol):
 
 @dataclass(frozen=True)
 class Weights:
-    """What the loss is told: `weight = advantage[response] * scale`, its sign the direction."""
+    """What the loss is told: `weight = advantage[response] * scale * factor`, its sign the direction."""
 
     advantage: Tensor  # [N] float64
     kept: Tensor  # [N] bool
     scale: Tensor  # [T] float64, >= 0, 0 on dropped tokens
+    factor: Tensor  # [T] float64, >= 0, the importance weight of a correction
     weight: Tensor  # [T] float32
     report: Mapping[str, Mapping[str, Any]]
 
@@ -64,6 +65,7 @@ def weigh(
         advantage=advantage,
         kept=kept,
         scale=scale,
+        factor=factor,
         weight=(advantage[scores.response] * scale * factor).to(torch.float32),
         report={
             "advantage": estimate.report,

@@ -85,7 +85,8 @@ def _lines(found: Explanation, shown: int) -> list[str]:
         f"select      {stages['select']}: {'kept' if found.kept else 'dropped'}, "
         f"{sum(token.kept for token in found.tokens)} of {len(found.tokens)} tokens",
         f"aggregate   {stages['aggregate']}: scales sum to {scales:.6g}",
-        f"weight      advantage x scales = {found.advantage:+.6g} x {scales:.6g} = {weights:+.6g}",
+        *_correction(found),
+        f"weight      {_product(found, scales)} = {weights:+.6g}",
         f"clip        {stages['clip']}"
         + "".join(
             f", {key} {found.report['clip'][key]:g}"
@@ -95,13 +96,28 @@ def _lines(found: Explanation, shown: int) -> list[str]:
         "coefficient weight x clip factor = -dLoss/dlogp; they sum to "
         f"{sum(token.coefficient for token in found.tokens):+.6g}",
         "",
-        f"{'token':>6} {'':<14} {'logprob':>9} {'ratio':>8} {'scale':>11} {'weight':>12} "
+        f"{'token':>6} {'':<14} {'logprob':>9} {'ratio':>8} {'scale':>11} {'factor':>7} {'weight':>12} "
         f"{'clip':>7} {'coefficient':>12}",
         *(_row(i, token) for i, token in enumerate(found.tokens[:shown])),
     ]
     if len(found.tokens) > shown:
         lines.append(f"... {len(found.tokens) - shown} more (--tokens {len(found.tokens)})")
     return lines
+
+
+def _correction(found: Explanation) -> list[str]:
+    if found.stages["correct"] == "none":
+        return []
+    mean = sum(token.factor for token in found.tokens) / max(len(found.tokens), 1)
+    return [f"correct     {found.stages['correct']}: factor {mean:.6g} on average"]
+
+
+def _product(found: Explanation, scales: float) -> str:
+    """How the weights come about; with a correction each scale has a factor of its own."""
+    if found.stages["correct"] == "none":
+        return f"advantage x scales = {found.advantage:+.6g} x {scales:.6g}"
+    scaled = sum(token.scale * token.factor for token in found.tokens)
+    return f"advantage x sum of scale x factor = {found.advantage:+.6g} x {scaled:.6g}"
 
 
 def _recorded(found: Explanation) -> str:
@@ -126,7 +142,7 @@ def _row(place: int, token: Token) -> str:
     logprob = "" if token.logprob is None else f"{token.logprob:.4f}"
     return (
         f"{place:>6} {_clipped(text, 14):<14} {logprob:>9} {token.ratio:>8.4f} "
-        f"{token.scale:>11.4g} {token.weight:>+12.4g} {token.clip_factor:>7.4g} "
+        f"{token.scale:>11.4g} {token.factor:>7.4g} {token.weight:>+12.4g} {token.clip_factor:>7.4g} "
         f"{token.coefficient:>+12.4g}"
     )
 

@@ -21,7 +21,7 @@ from rlvr.loss.clip.inputs import TokenInputs
 
 @dataclass(frozen=True)
 class Token:
-    """One token's factors: coefficient = advantage x scale x clip_factor = -dLoss/dlogp."""
+    """One token's factors: coefficient = advantage x scale x factor x clip_factor = -dLoss/dlogp."""
 
     id: int | None
     text: str | None
@@ -29,6 +29,7 @@ class Token:
     ratio: float  # new / old where the run saved both, else 1: before the first update
     kept: bool
     scale: float
+    factor: float  # of a correction, trainer over sampler; 1 without one
     weight: float
     clip_factor: float
     coefficient: float
@@ -66,7 +67,7 @@ def explain(run: Path, rollouts: Path, step: int, response: int) -> Explanation:
     recipe = config.read_recipe(run / "config.toml")
     stages = choose({}, {key: value for key, value in recipe.items() if key in STAGES})
     horizon = max(_horizon(run, recipe) - 1, 1)
-    problems = int(_top(recipe, "problems", 0))
+    problems = int(_top(recipe, "problems", 0)) + int(_top(recipe, "replay", 0))
     learns = hasattr(stages["advantage"], "load_state_dict")
     for batch in saved.batches(rollouts):
         if batch.step is None:
@@ -129,7 +130,7 @@ def _of(weighed: Weighed, stages: Stages, run: Path, step: int, response: int) -
 def _tokens(weighed: Weighed, rule: Any, place: int, run: Path) -> tuple[Token, ...]:
     batch, weights = weighed.batch, weighed.weights
     where = batch.scores.response == place
-    weight = weights.advantage[batch.scores.response] * weights.scale
+    weight = weights.advantage[batch.scores.response] * weights.scale * weights.factor
     logp = batch.logp if batch.logp is not None else torch.zeros_like(weight)
     old = batch.old_logp if batch.old_logp is not None else logp
     coefficient = _coefficient(rule, logp, old, weight, weights.scale, batch.scores.response)
@@ -137,7 +138,8 @@ def _tokens(weighed: Weighed, rule: Any, place: int, run: Path) -> tuple[Token, 
     record = batch.responses[place]
     ids: list[int | None] = record.raw.get("token_ids") or [None] * int(where.sum())
     shown = logp[where].tolist() if batch.logp is not None else [None] * len(ids)
-    columns = (ratio[where], weights.scale[where], weight[where], coefficient[where])
+    given = (ratio, weights.scale, weights.factor, weight, coefficient)
+    columns = [each[where] for each in given]
     rows = zip(ids, _pieces(run, ids), shown, *(c.tolist() for c in columns), strict=True)
     return tuple(
         Token(
@@ -147,11 +149,12 @@ def _tokens(weighed: Weighed, rule: Any, place: int, run: Path) -> tuple[Token, 
             ratio=r,
             kept=scale > 0,
             scale=scale,
+            factor=factor,
             weight=w + 0.0,
             clip_factor=c / w if w else 0.0,
             coefficient=c + 0.0,
         )
-        for token, piece, logprob, r, scale, w, c in rows
+        for token, piece, logprob, r, scale, factor, w, c in rows
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from rlvr.advantage.scores import Scores
 from rlvr.errors import UserError
 
-ARRAYS = ("logprobs", "old_logprobs", "entropies")
+ARRAYS = ("logprobs", "old_logprobs", "trainer_logprobs", "entropies")
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,8 @@ def batch(saved: Sequence[Saved]) -> Batch:
         valid=torch.tensor([each.reward is not None for each in saved], dtype=torch.bool),
         prompts=len(numbers),
         truncated=torch.tensor([each.truncated for each in saved], dtype=torch.bool),
-        logprob=logp,
+        logprob=_joined(saved, "trainer_logprobs", instead="logprobs"),
+        sampled=logp,
         entropy=_joined(saved, "entropies"),
         parts=_parts(saved),
     )

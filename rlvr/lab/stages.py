@@ -14,6 +14,7 @@ STAGES = {
     "filter": "none",
     "advantage": "grpo",
     "select": "all",
+    "correct": "none",
     "clip": "ppo",
     "aggregate": "token",
 }

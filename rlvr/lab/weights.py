@@ -40,12 +40,19 @@ def through(batch: Batch, stages: Stages, progress: float = 1.0, problems: int =
     if problems:
         keep = keep & (keep.cumsum(0) <= problems)
     weights = weigh(
-        scores, stages["advantage"], stages["select"], stages["aggregate"], progress, keep
+        scores,
+        stages["advantage"],
+        stages["select"],
+        stages["aggregate"],
+        progress,
+        keep,
+        _correction(batch, stages),
     )
     report = {
         "advantage": dict(weights.report["advantage"]),
         "clip": _clip(batch, weights, stages["clip"]),
         "select": dict(weights.report["select"]),
+        "correct": dict(weights.report["correct"]),
         "summary": {
             "responses": len(scores.reward),
             "prompts": scores.prompts,
@@ -55,6 +62,17 @@ def through(batch: Batch, stages: Stages, progress: float = 1.0, problems: int =
         },
     }
     return Weighed(batch, scores, keep, weights, report)
+
+
+def _correction(batch: Batch, stages: Stages) -> Any:
+    """The correction, where one is chosen. Raises UserError when the file does not say what it weighs."""
+    if not stages["correct"].needs_old:
+        return None
+    for each in batch.responses:
+        if each.tokens and each.reward is not None and each.arrays["trainer_logprobs"] is None:
+            name = stages.resolved.stages["correct"].name
+            raise UserError(f"line {each.line}: no trainer_logprobs, which correct {name} needs")
+    return stages["correct"]
 
 
 def _check_lengths(batch: Batch, estimator: object, name: str) -> None:
@@ -75,7 +93,7 @@ def _clip(batch: Batch, weights: Weights, rule: Any) -> dict[str, Any]:
     tokens = TokenInputs(
         logp=logp,
         old_logp=old,
-        weight=weights.advantage[response] * scale,
+        weight=weights.advantage[response] * scale * weights.factor,
         scale=scale,
         segment=response,
     )
@@ -90,9 +108,8 @@ def _clip(batch: Batch, weights: Weights, rule: Any) -> dict[str, Any]:
 def rows(weighed: Weighed) -> list[dict[str, Any]]:
     """One object a response, in the order of the file."""
     batch, weights = weighed.batch, weighed.weights
-    per_token = (weights.advantage[batch.scores.response] * weights.scale + 0.0).split(
-        batch.scores.length.tolist()
-    )
+    weight = weights.advantage[batch.scores.response] * weights.scale * weights.factor
+    per_token = (weight + 0.0).split(batch.scores.length.tolist())
     advantages, kept = (weights.advantage + 0.0).tolist(), weights.kept.tolist()
     return [
         {
