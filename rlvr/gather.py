@@ -24,7 +24,7 @@ from rlvr.curriculum import Curriculum
 from rlvr.errors import SafetyStop, UserError
 from rlvr.partial import Partial
 from rlvr.prompts import Encode
-from rlvr.samplers.sampler import Limits
+from rlvr.samplers.sampler import Answers, Limits
 from rlvr.settings import Run
 from rlvr.stock import Sampled, Stock
 from rlvr.sync import Sync
@@ -76,31 +76,31 @@ class Gatherer:
         return self.settings.staleness if waits else 0
 
     def __call__(self, step: int, clock: Clock) -> Gathered:
-        """The groups that `step` trains on; sampling goes on meanwhile where it can (`finish`)."""
-        dropped = self.cancelled
-        for number in self._missing(step):
+        """The groups that `step` trains on.
+
+        Where the engine runs on hardware of its own, the last of the batches that may be sampled with
+        these weights is sampled while the step learns (`finish`); else before.
+        """
+        ahead = self.lag > 0 and getattr(self.sync.engine, "elsewhere", False)
+        for number in self._missing(step, step + self.lag - ahead):
             self.stock.waiting[number] = self._sample(number, clock)
         fresh = self.stock.waiting.pop(step)
+        for number in self._missing(step + 1, step + self.lag):
+            self._thread = self._thread or ThreadPoolExecutor(1, "sampling")
+            self._ahead = (number, self._thread.submit(self._sample, number, Clock()))
         again = self.stock.replay(step, self.settings, seed(self.settings.seed, "replay", step))
-        self._start(step)
         kept = torch.ones(len(again), dtype=torch.bool)
         return Gathered(
             groups=(*fresh.groups, *again),
             keep=torch.cat([fresh.keep, kept]),
             fresh=len(fresh.groups),
-            cancelled=self.cancelled - dropped,
+            cancelled=fresh.cancelled,
         )
 
-    def _missing(self, step: int) -> range:
-        newest = max(self.stock.waiting, default=step - 1)
-        return range(newest + 1, min(step + self.lag, self.settings.steps) + 1)
-
-    def _start(self, step: int) -> None:
-        """Begin the batch that step + 1 will miss, where the engine runs on hardware of its own."""
-        if self.lag and getattr(self.sync.engine, "elsewhere", False):
-            for number in self._missing(step + 1):
-                self._thread = self._thread or ThreadPoolExecutor(1, "sampling")
-                self._ahead = (number, self._thread.submit(self._sample, number, Clock()))
+    def _missing(self, first: int, last: int) -> range:
+        """Steps from `first` to `last` whose batch is not there; they are sampled in order."""
+        newest = max(self.stock.waiting, default=first - 1)
+        return range(newest + 1, min(last, self.settings.steps) + 1)
 
     def finish(self, clock: Clock) -> None:
         """Wait for what was begun: the engine must be idle before it gets new weights."""
@@ -119,7 +119,7 @@ class Gatherer:
         """
         groups: list[Group] = []
         keep = torch.zeros(0, dtype=torch.bool)
-        wanted = self.settings.problems
+        wanted, dropped = self.settings.problems, self.cancelled
         for attempt in range(1 + self.filter.rounds):
             missing = wanted - int(keep.sum())
             problems = self._problems(math.ceil(missing * self.settings.oversample))
@@ -129,7 +129,7 @@ class Gatherer:
             if int(keep.sum()) >= wanted or not problems or self.limits.segment:
                 break
         surplus = keep.cumsum(0) > wanted
-        return Sampled(tuple(groups), keep & ~surplus)
+        return Sampled(tuple(groups), keep & ~surplus, self.cancelled - dropped)
 
     def _problems(self, count: int) -> list[Problem]:
         """The next problems whose prompts leave room for an answer."""
@@ -175,7 +175,7 @@ class Gatherer:
         place = {request.problem.id: index for index, request in enumerate(partial.groups)}
         return sorted(judged, key=lambda group: place[group.problem.id])
 
-    def _accepted(self, answers: Iterator[Answer]) -> Iterator[Answer]:
+    def _accepted(self, answers: Answers) -> Answers:
         """The answers; one from weights that were not acknowledged stops the run."""
         try:
             for answer in answers:
@@ -186,13 +186,9 @@ class Gatherer:
                     )
                 yield answer
         finally:
-            close = getattr(answers, "close", None)
-            if close:
-                close()
+            answers.close()
 
-    def _enough(
-        self, answers: Iterator[Answer], asked: Sequence[Request], wanted: int
-    ) -> Iterator[Answer]:
+    def _enough(self, answers: Answers, asked: Sequence[Request], wanted: int) -> Iterator[Answer]:
         """All answers; with over-sampling those of the first `wanted` requests that are complete."""
         if self.settings.oversample <= 1:
             yield from answers
@@ -210,7 +206,7 @@ class Gatherer:
                 complete += 1
                 if complete >= wanted:
                     break
-        answers.close()  # type: ignore[attr-defined]  # every engine's stream is a generator
+        answers.close()
         self.cancelled += sum(each.rollout.length for rest in held.values() for each in rest)
 
 

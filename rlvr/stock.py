@@ -28,6 +28,7 @@ class Sampled:
 
     groups: tuple[Group, ...]
     keep: Tensor
+    cancelled: int = 0  # tokens sampled for them and thrown away
 
 
 @dataclass
@@ -72,6 +73,7 @@ class Stock:
             "waiting": {
                 str(step): {
                     "keep": batch.keep.tolist(),
+                    "cancelled": batch.cancelled,
                     "groups": [_group(each, tensors) for each in batch.groups],
                 }
                 for step, batch in self.waiting.items()
@@ -101,6 +103,7 @@ class Stock:
                 int(step): Sampled(
                     tuple(_read_group(each, tensors) for each in batch["groups"]),
                     torch.tensor(batch["keep"], dtype=torch.bool),
+                    batch["cancelled"],
                 )
                 for step, batch in words["waiting"].items()
             },

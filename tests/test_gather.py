@@ -55,6 +55,43 @@ def test_a_batch_waits_as_many_steps_as_allowed_and_no_more(tmp_path: Path, stal
         assert row["policy_version"] == max(row["step"] - 1 - staleness, 0)
 
 
+def test_sampling_beside_the_update_gives_the_same_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine on other hardware is asked on a thread; what comes out is the same, and as old."""
+    import copy
+    import threading
+
+    from rlvr.samplers.transformers import Transformers, TransformersEngine
+
+    threads = set()
+
+    class Elsewhere(TransformersEngine):
+        elsewhere = True
+
+        def load(self, weights: Any, version: int) -> None:
+            self.model.load_state_dict({name: t.clone() for name, t in weights}, strict=False)
+            super().load([], version)
+
+        def stream(self, *arguments: Any, **named: Any) -> Any:
+            threads.add(threading.current_thread().name.split("_")[0])
+            return super().stream(*arguments, **named)
+
+    run(tmp_path / "before", steps=5, staleness=2)
+    monkeypatch.setattr(
+        Transformers,
+        "open",
+        lambda self, model, tokenizer: Elsewhere(self, copy.deepcopy(model), tokenizer),
+    )
+    run(tmp_path / "beside", steps=5, staleness=2)
+    assert threads == {"MainThread", "sampling"}
+    for row in responses(tmp_path / "beside"):
+        assert row["policy_version"] == max(row["step"] - 1 - 2, 0)
+    texts = [[row["text"] for row in responses(tmp_path / name)] for name in ("before", "beside")]
+    assert texts[0] == texts[1]
+    assert weights(tmp_path / "before", 5) == weights(tmp_path / "beside", 5)
+
+
 def test_what_waits_is_asked_in_the_same_order(tmp_path: Path) -> None:
     """The first batch is the same whatever waits behind it, and so is the first step."""
     fresh, stale = (

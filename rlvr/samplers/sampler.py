@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from rlvr.samplers.fingerprint import Fingerprint
 
 
+Answers = Generator[Answer, None, None]  # closing it cancels what is not finished
+
+
 class Engine(Protocol):
     """Requests in, responses out as they finish. Every response carries the version it was written by."""
 
     cancelled: int  # tokens of responses that were begun and never handed out, since `open`
 
-    def stream(
-        self, requests: Iterable[Request], *, seed: int, greedy: bool = False
-    ) -> Iterator[Answer]:
-        """Responses in the order they finish. Closing the iterator cancels what is not finished.
+    def stream(self, requests: Iterable[Request], *, seed: int, greedy: bool = False) -> Answers:
+        """Responses in the order they finish.
 
         The same engine, weights, requests and seed give the same responses.
         """

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rlvr.samplers.cache import RowCache, left_padded
-from rlvr.samplers.sampler import Limits
+from rlvr.samplers.sampler import Answers, Limits
 from rlvr.types import Answer, Finish, Request, Rollout
 
 if TYPE_CHECKING:
@@ -70,9 +70,7 @@ class TransformersEngine:
     def close(self) -> None:
         pass
 
-    def stream(
-        self, requests: Iterable[Request], *, seed: int, greedy: bool = False
-    ) -> Iterator[Answer]:
+    def stream(self, requests: Iterable[Request], *, seed: int, greedy: bool = False) -> Answers:
         """Waves of requests of like prompt length; a response comes out at its last token."""
         generator = torch.Generator().manual_seed(seed)
         waves = _waves(sorted(requests, key=lambda r: len(r.prompt_ids)), self.settings.rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rlvr.errors import SafetyStop, UserError
 from rlvr.samplers import vllm_adapter as adapter
 from rlvr.samplers.fingerprint import Fingerprint
-from rlvr.samplers.sampler import Limits
+from rlvr.samplers.sampler import Answers, Limits
 from rlvr.types import Answer, Finish, Request, Rollout
 
 if TYPE_CHECKING:
@@ -121,9 +121,7 @@ class VllmEngine:
     def close(self) -> None:
         self.server.close()
 
-    def stream(
-        self, requests: Iterable[Request], *, seed: int, greedy: bool = False
-    ) -> Iterator[Answer]:
+    def stream(self, requests: Iterable[Request], *, seed: int, greedy: bool = False) -> Answers:
         """Responses the moment they end; new ones begin as slots fall free, the longest expected first."""
         if self.version is None:
             raise RuntimeError("no weights have been loaded")
