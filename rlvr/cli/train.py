@@ -72,6 +72,10 @@ def _run(resolved: config.Resolved, folder: Path, resume: bool) -> int:
 
     with assemble.job(resolved, folder, resume=resume) as job, stopping(job) as stopped:
         print(f"rlvr: run directory {folder}", file=sys.stderr)
+        if job.step:
+            print(f"rlvr: going on after step {job.step}", file=sys.stderr)
+        elif job.held_out:
+            print(f"rlvr: measuring {len(job.held_out)} held-out problems first", file=sys.stderr)
         with assemble.tracking(resolved, folder) as track, progress(job) as show:
 
             def on_step(metrics: dict[str, object]) -> None:
@@ -115,7 +119,8 @@ def progress(job: Any) -> Iterator[Any]:
         def line(metrics: dict[str, Any]) -> None:
             print(
                 f"step {metrics['step']}/{steps}  reward {metrics['reward_mean']:.3f}  "
-                f"entropy {metrics['entropy']:.3f}  {metrics['seconds']:.1f} s",
+                f"entropy {metrics['entropy']:.3f}  {metrics['seconds']:.1f} s  "
+                f"best held-out {job.best_text()}",
                 file=sys.stderr,
                 flush=True,
             )
