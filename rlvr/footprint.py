@@ -18,6 +18,8 @@ from rlvr.policy import Model
 
 LIBRARIES = 400 << 20  # Python with PyTorch and transformers
 SLACK = 1.2  # of what comes and goes in a step, about a fifth is kept by the C library
+LORA_SLACK = 1.5  # an adapted layer makes its output three times over: measured, not derived
+AGAIN = 3  # layers' worth that are held while one is computed again: measured, not derived
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,14 @@ class Footprint:
     activations: int  # of one part, kept for the backward pass and made in it
     head: int  # logits and their gradients
     sampling: int  # cache and logits of the rows that are written together
+    slack: float = SLACK
 
     @property
     def peak(self) -> int:
         """Sampling and the update take turns; gradients go in between."""
-        update = self.gradients + SLACK * (self.activations + self.head)
-        return int(
-            self.libraries + self.weights + self.optimizer + max(update, SLACK * self.sampling)
-        )
+        update = self.gradients + self.slack * (self.activations + self.head)
+        turn = max(update, self.slack * self.sampling)
+        return int(self.libraries + self.weights + self.optimizer + turn)
 
     def __str__(self) -> str:
         parts = (
@@ -80,7 +82,7 @@ class Footprint:
         layer, made = _layer(model, shape)
         kept = tokens * shape.num_hidden_layers * layer
         if settings.gradient_checkpointing:
-            kept = tokens * (shape.num_hidden_layers * shape.hidden_size + layer)
+            kept = tokens * (shape.num_hidden_layers * shape.hidden_size + AGAIN * layer)
         width = shape.vocab_size * shape.hidden_size
         heads, size = _keys(shape)
         cache = 2 * rows * columns * shape.num_hidden_layers * heads * size
@@ -94,6 +96,7 @@ class Footprint:
             head=(CUDA_BYTES + CUDA_BLOCK_BYTES if cuda else CPU_BYTES)
             + (0 if lora else 4 * width),
             sampling=(2 if narrow else 4) * cache + 4 * 4 * rows * shape.vocab_size,
+            slack=LORA_SLACK if lora else SLACK,
         )
 
 
