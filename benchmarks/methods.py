@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +65,8 @@ WHAT: dict[str, tuple[dict[str, dict[str, Any]], ...]] = {
 }
 HEAD = """\
 The embedded default, {steps} steps of 32 problems x 8 responses, torch {torch} on a CPU. Every method with its
-default settings and the same learning rate. Mean over seeds (lowest-highest).
+default settings and the same learning rate. Mean over seeds (lowest-highest). With groups of one size rloo is dr_grpo
+times G / (G - 1), a factor that Adam takes out.
 
 before, after       held-out pass@1 at temperature 1, 128 problems x 4; standard error of one run about 0.02
 greedy after        the same problems, one greedy answer
@@ -225,7 +227,7 @@ def plot(
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
         pyplot.close(figure)
-    return text.getvalue()
+    return re.sub(r"(\d\.\d\d)\d+", r"\1", text.getvalue())  # hundredths of a point are enough
 
 
 def _draw(accuracy: Any, entropy: Any, name: str, runs: Sequence[Row], aside: float) -> None:
