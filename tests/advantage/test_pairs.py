@@ -18,7 +18,7 @@ from rlvr.errors import UserError
 Choice = tuple[str, str]  # stage, name
 Pair = frozenset[Choice]
 
-STAGES = ("advantage", "budget", "filter", "select", "clip", "aggregate", "kl")
+STAGES = ("advantage", "budget", "filter", "select", "correct", "clip", "aggregate", "kl")
 NAMES = {stage: [*registry.builtin(stage)] for stage in STAGES}
 
 # small, yet with right and wrong answers in a group, known problems for a budget in the second
