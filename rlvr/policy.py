@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlvr import attention
 from rlvr.batch import Part
@@ -157,12 +157,14 @@ class Policy:
                 attn_implementation="sdpa",
             )
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"--model {self.settings.name}: {_first_line(error)}") from None
+            reason = _first_line(error).partition(". ")[0]
+            raise UserError(f"--model {self.settings.name}: {reason}") from None
         self.base: Any = model  # the transformers model itself, inside a LoRA wrapper or not
         if self.settings.gradient_checkpointing:
             checkpoint_layers(model)
         if frozen:
             model = self._with_lora(model)
+        _no_dropout(model)
         return model.to(self.device).train()
 
     def _with_lora(self, model: Any) -> Any:
@@ -337,6 +339,16 @@ def _device(settings: Model) -> torch.device:
             )
         return device
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _no_dropout(model: nn.Module) -> None:
+    """The sampler's log-probabilities are those of the model without it: with it every ratio would be noise."""
+    module: Any
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
 
 
 def _first_line(error: BaseException) -> str:
