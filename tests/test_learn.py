@@ -156,7 +156,9 @@ def test_no_logits_of_the_whole_batch_are_held(tmp_path: Path) -> None:
     scale = torch.full((2048,), 1 / 2048, dtype=torch.float64)
     advantage = torch.tensor([1.0, -1.0] * 8, dtype=torch.float64)
     weight = (advantage.repeat_interleave(128) * scale).float()
-    weights = Weights(advantage, torch.ones(16, dtype=torch.bool), scale, weight, {})
+    weights = Weights(
+        advantage, torch.ones(16, dtype=torch.bool), scale, torch.ones_like(scale), weight, {}
+    )
     learner = Learner(of, PPO(), NoKL(), 1, 1, 4096, 1.0, 0.0)
     copy = 2048 * 32_000 * 4
     learner(rollouts, weights, 1, 0)  # gradients and moments are there from now on
