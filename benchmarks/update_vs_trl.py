@@ -79,7 +79,14 @@ def ours(folder: Path, rollouts: list[Rollout], budget: int) -> tuple[Policy, Ca
     advantage[1::2] = -1
     scale = torch.full((int(lengths.sum()),), 1 / int(lengths.sum()), dtype=torch.float64)
     weight = (advantage.repeat_interleave(lengths) * scale).float()
-    weights = Weights(advantage, torch.ones(len(rollouts), dtype=torch.bool), scale, weight, {})
+    weights = Weights(
+        advantage,
+        torch.ones(len(rollouts), dtype=torch.bool),
+        scale,
+        torch.ones_like(scale),
+        weight,
+        {},
+    )
     learner = Learner(policy, DAPO(dual=None), NoKL(), 1, 1, budget, 1.0, 0.0)
     return policy, lambda: void(learner(rollouts, weights, 1, 0))
 
