@@ -26,6 +26,7 @@ from rlvr.verifiers.sandbox.walls import NAMESPACES, Walls
 ORPHAN = (
     1.0  # seconds after which the end of the caller is noticed though its children hold the channel
 )
+HURRY = 0.015  # seconds between two programs that leave no time to make a child ready in between
 WATCH = 0.02  # seconds between two looks at memory
 PACKET = 65536
 
@@ -90,9 +91,9 @@ class Child:
 
 
 class Server:
-    """The next child is made ready while this one runs, or, in the weaker tiers, after it.
+    """The next child is made ready after this one has run; when one follows on the other, while it runs.
 
-    There the next child would be among the processes that the end of this one sweeps away.
+    Never while it runs in the weaker tiers: the next child would be among the processes that its end sweeps away.
     """
 
     def __init__(self, control: socket.socket, walls: Walls, entry: Any, rehearse: Any) -> None:
@@ -102,6 +103,7 @@ class Server:
         self._rehearse = rehearse
         self._spare: Child | None = None
         self._graves: set[int] = set()  # killed, not yet waited for
+        self._reported = 0.0  # when the last program's end was, monotonic clock
 
     def run(self) -> None:
         """Until the other end of the control socket closes, or whoever started this process ends."""
@@ -117,6 +119,7 @@ class Server:
                 report = {"failed": str(error)}
             with contextlib.suppress(OSError):  # nobody is there any more, which `_next` sees
                 self._control.send(json.dumps(report).encode())
+            self._reported = time.monotonic()
             self._walls.clean()
             self._prepare(bounds)
             self._bury()
@@ -163,7 +166,8 @@ class Server:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        if self._walls.tier == NAMESPACES:
+        hurried = time.monotonic() - self._reported < HURRY
+        if hurried and self._walls.tier == NAMESPACES:
             self._prepare(bounds)
         try:
             why = self._watch(child, bounds)
