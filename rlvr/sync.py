@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rlvr.batch import Row
-from rlvr.errors import WEIGHT_SYNC, SafetyStop
+from rlvr.errors import WEIGHT_SYNC, SafetyStop, UserError
 from rlvr.learn import score
 from rlvr.policy import Policy
 from rlvr.prompts import Encode
@@ -85,6 +85,8 @@ class Sync:
                 f"the weights of version {version} were not taken within {self.deadline:g} s"
             )
         (theirs,) = outcome
+        if isinstance(theirs, UserError | SafetyStop):
+            raise theirs
         if isinstance(theirs, BaseException):
             return f"{type(theirs).__name__}: {' '.join(str(theirs).split())}"
         return sent.differs(engine.received()) or self._canary(theirs, engine.dtype)

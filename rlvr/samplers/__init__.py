@@ -3,4 +3,5 @@
 BUILTIN: dict[str, str] = {
     "transformers": "rlvr.samplers.transformers:Transformers",
     "vllm": "rlvr.samplers.vllm:Vllm",
+    "vllm_server": "rlvr.samplers.vllm_server:VllmServer",
 }
