@@ -20,6 +20,7 @@ from rlvr.verifiers.sandbox import Limits, SandboxError, Server, Start
 
 RIGHT = "def f(x):\n    return x + 1"
 TESTS = "assert f(1) == 2"
+TREE = str(Path(sandbox.__file__).parents[2]).encode()
 IDLE = Start("rlvr.verifiers.sandbox.idle:nothing")
 
 
@@ -32,7 +33,8 @@ def sandbox_processes() -> set[str]:
                 line = (folder / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"rlvr.verifiers.sandbox" in line or b"sleep\x001017" in line:
+            ours = b"rlvr.verifiers.sandbox" in line and TREE in line  # not another checkout's
+            if ours or b"sleep\x001017" in line:
                 found.add(folder.name)
     return found
 
