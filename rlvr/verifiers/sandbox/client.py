@@ -168,7 +168,8 @@ class Server:
     def close(self) -> None:
         """The server kills its program, cleans up and ends: waited for by a thread of its own."""
         self._control.close()
-        threading.Thread(target=self.wait, daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # no new threads while the interpreter ends
+            threading.Thread(target=self.wait, daemon=True).start()
 
     def wait(self) -> None:
         """After `close`: until the process is gone."""
@@ -195,6 +196,14 @@ def _interpreter() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
+def _interpreter_files() -> list[str]:
+    """The interpreter, and libpython where it is a small program that loads that."""
+    library = os.path.join(
+        *(sysconfig.get_config_var(name) or "" for name in ("LIBDIR", "INSTSONAME"))
+    )
+    return [_interpreter(), *([os.path.realpath(library)] if os.path.isfile(library) else [])]
+
+
 def site_folders() -> list[str]:
     """Where installed packages lie; programs may import them."""
     found = dict.fromkeys(
@@ -210,7 +219,7 @@ def readable_paths() -> list[str]:
         *("/usr/share/zoneinfo", "/etc/ld.so.cache"),
         *(os.path.realpath(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")),
         *site_folders(),
-        _interpreter(),
+        *_interpreter_files(),
     ]
     chosen: list[str] = []
     for path in wanted:
