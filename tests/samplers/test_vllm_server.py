@@ -158,6 +158,7 @@ def test_a_run_trains(served: Served, tmp_path: Path, staleness: int) -> None:
     steps = [row for row in rows if row["kind"] == "step"]
     assert [row["step"] for row in steps] == [1, 2, 3]
     assert all(row["sampler_gap"] < 1e-4 for row in steps[: 1 if staleness else 3])
+    assert [row["staleness_max"] for row in steps] == [0, staleness, staleness]
     assert (tmp_path / "run/checkpoints/step-3/model.safetensors").exists()
     everything = said + (tmp_path / "run/config.toml").read_text()
     assert f"env:{KEY}" in everything
