@@ -84,3 +84,32 @@ def test_readme_python_runs(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "runs" / "from-python" / "report.html").exists()
+
+
+SMALL = "--problems 4 --responses 4 --eval.problems 4 --eval.samples 1 --workers 1".split()
+
+
+@pytest.mark.slow
+def test_readme_commands_run(tmp_path: Path, monkeypatch) -> None:
+    """Every line of "Use", in order, small, with the demo model where a model of the hub is named."""
+    use = (ROOT / "README.md").read_text().split("## Use")[1].split("From Python")[0]
+    lines = [line.split("#")[0].split()[1:] for line in use.splitlines() if line[:8] == "    rlvr"]
+    assert len(lines) > 10
+    monkeypatch.chdir(tmp_path)
+    Path("cases.jsonl").write_text('{"id": 1, "response": "2", "reference": "2"}\n')
+    Path("groups.jsonl").write_text('{"prompt": "p", "reward": 1, "tokens": 2}\n' * 4)
+    assert main(["train", *SMALL, "--steps", "3", "--out", "runs/b"]) == 0
+    steps = 2
+    for command, *rest in lines:
+        if {"vllm", "vllm_server"} & {*rest}:
+            continue  # has an environment and tests of its own
+        if "gsm8k" in " ".join(rest):
+            if "--out" not in rest:
+                continue  # the recipe's model is on the hub
+            rest = ["--out", "runs/a"]
+        if command == "train" and "--dry-run" not in rest:
+            steps += "--resume" in rest
+            rest = [*rest, *SMALL, "--steps", str(steps)]
+        if command == "eval":
+            rest = [*(word.replace("step-60", "step-3") for word in rest), "--limit", "2"]
+        assert main([command, *rest]) == 0, (command, rest)
