@@ -36,8 +36,7 @@ env: $(STAMP)
 	@found=$$($(BIN)/python -V); $(if $(filter file,$(origin PYTHON)),,asked=$$($(PYTHON) -V); test "$$found" = "$$asked" || { \
 	 echo "$(VENV) is $$found, not $$asked: make clean first, or add VENV=.venv-other" >&2; exit 2; })
 
-# without an NVIDIA driver: the torch that is known to run on a CPU, from pip's own sources where they have
-# that build, else whatever build there is; with one, pip chooses
+# without an NVIDIA driver: the torch that is known to run on a CPU, its CPU build where pip's sources have one
 TORCH = 2.13.0
 
 $(STAMP): pyproject.toml
