@@ -9,7 +9,6 @@ entropy bonus gives every response a say, whatever its reward.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shutil
 import subprocess
@@ -92,16 +91,21 @@ def estimate(words: list[str]) -> float:
     return float(found[1]) * 1024
 
 
+# a process counts the memory of the one it was forked from: a small one stands in between
+LAUNCH = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 def measure(words: list[str]) -> float:
     """MiB: the largest resident size of the training process, which the kernel kept."""
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stderr
-        said = process.stderr.read().decode()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(words)}\n{said}")
-    return usage.ru_maxrss / 1024
+    launched = [sys.executable, "-c", LAUNCH, *words]
+    done = subprocess.run(launched, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(words)}\n{done.stderr}")
+    return float(done.stdout) / 1024
 
 
 def main() -> None:

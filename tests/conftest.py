@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
+
+# without a GPU the kernels run in Triton's interpreter, which reads its switch when Triton is first imported
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # nothing is written beside the tests: the tree may belong to somebody else
 settings.register_profile("project", database=None)
