@@ -1,6 +1,6 @@
 """What only a GPU can show: compiled kernels, 16-bit products, variable-length attention, a run in bfloat16.
 
-Never run where there is no CUDA device; `benchmarks/gpu_session.sh` runs it first.
+Never run where there is no CUDA device; `benchmarks/gpu.sh` runs it first.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 # Everything that needs a GPU, in one go: does it compute what it should, how fast, with how much memory.
 # Written without a GPU at hand and NEVER RUN ON ONE so far: read what fails as the script's fault first.
 #
-#   sh benchmarks/gpu_session.sh [results folder]
+#   sh benchmarks/gpu.sh [results folder]
 #
 # One GPU with 80 GB, about 15 minutes, no network. With trl==1.16.0 and liger-kernel installed they are
 # measured too. Clocks and power limits are shown, never set. A part that fails does not stop the others.
