@@ -2,8 +2,8 @@
 
 python benchmarks/overlap.py        (in an environment with vLLM; --sampler transformers elsewhere)
 
-The slow verifier waits without computing, as one that asks a service does; enough workers are given that the waiting of
-all responses together takes less than the sampling does.
+The slow verifier waits without computing, as one that asks a service does. Responses are written --slots at a time, so
+that they finish all along; enough workers are given that the waiting of all together takes less than the sampling does.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=64)
+    parser.add_argument("--slots", type=int, default=32, help="responses written at a time")
     parser.add_argument("--wait", type=float, default=0.3, help="seconds a response")
     options = parser.parse_args()
     found: dict[float, list[dict[str, Any]]] = {0.0: [], options.wait: []}
@@ -52,13 +53,17 @@ def main() -> None:
                 metrics = rlvr.train(
                     out=Path(folder) / "run",
                     steps=options.steps,
-                    sampler=options.sampler,
+                    sampler={
+                        "name": options.sampler,
+                        "slots" if options.sampler == "vllm" else "rows": options.slots,
+                    },
                     workers=options.workers,
                     eval={"problems": 0},
                     verifier={"name": f"{plugin}:Waits", "seconds": wait},
                 ).metrics
             rows += [row for row in metrics if row["kind"] == "step"][1:]
-    print(f"sampler {options.sampler}, 32 x 8 responses, {options.workers} verifier processes")
+    print(f"sampler {options.sampler}, 32 x 8 responses, {options.slots} written at a time")
+    print(f"{options.workers} verifier processes")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; medians of steps")
     print("verifier          step  sample  verify   learn    sync")
     for wait, rows in found.items():
