@@ -55,6 +55,7 @@ def resolve(recipe: config.Tree, flags: config.Tree, preset: str | None = None) 
     first = attempt()
     composition = compose(first.stages)
     derived = config.merged(derived, composition.derived)
+    derived = config.merged(derived, settings.as_trained(first))
     names = {name: stage.name for name, stage in attempt().stages.items()}
     limit = first.stages["sampler"].settings["max_tokens"].value
     derived = config.merged(derived, constants(names, limit))

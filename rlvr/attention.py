@@ -15,7 +15,7 @@ import importlib.util
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,10 +40,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Packing:
-    """Where rows begin and how they are grouped for attention that needs padding."""
+    """Who attends to what: padded groups, or bounds for a variable-length kernel.
 
-    cu_seqlens: Tensor  # [rows + 1] int32
-    longest: int
+    Queries of a segment see all its keys but those behind them: with a prefix there are more keys
+    than queries.
+    """
+
+    cu_seqlens: Tensor  # [segments + 1] int32, where queries begin
+    cu_keys: Tensor  # [segments + 1] int32, where keys begin among `keys`
+    keys: Tensor | None  # [K] packed positions; None: those of the queries
+    longest: int  # keys of a segment
     groups: tuple[Group, ...]
     back: Tensor  # [T] where each packed position lies in the groups laid end to end
 
@@ -56,11 +62,20 @@ class Packing:
         if len(bounds) < 2 or any(end <= start for start, end in pairwise(bounds)):
             raise ValueError(f"cu_seqlens must rise from 0, not {bounds[:8]}")
         device = cu_seqlens.device
+        segments = [range(*each) for each in pairwise(bounds)]
         if not padded:
-            if prefix is not None:
-                raise ValueError("segments of a variable-length kernel cannot share a prefix")
-            return cls(cu_seqlens, max(e - s for s, e in pairwise(bounds)), (), torch.empty(0))
-        rows = _rows([range(*each) for each in pairwise(bounds)], prefix)
+            rows = _continued(segments, prefix)
+            ends = torch.tensor([0, *accumulate(map(len, rows))], dtype=torch.int32)
+            keys = None if prefix is None else torch.tensor([at for row in rows for at in row])
+            return cls(
+                cu_seqlens,
+                ends.to(device),
+                None if keys is None else keys.to(device),
+                max(map(len, rows)),
+                (),
+                torch.empty(0),
+            )
+        rows = _alone(segments, prefix)
         back = torch.empty(bounds[-1], dtype=torch.long)
         offset, groups = 0, []
         for members in _groups(rows):
@@ -73,25 +88,28 @@ class Packing:
                 back[positions] = torch.arange(offset, offset + len(row))
                 offset += longest
             groups.append(Group(index.to(device), longest > 1))
-        return cls(cu_seqlens, max(map(len, rows)), tuple(groups), back.to(device))
+        longest = max(map(len, rows))
+        return cls(cu_seqlens, cu_seqlens, None, longest, tuple(groups), back.to(device))
 
 
 Row = Sequence[int]  # packed positions, in the order in which they attend
 
 
-def _rows(segments: Sequence[range], prefix: Sequence[int] | None) -> list[Row]:
-    """What attends together: a segment with the one it continues in front; alone where it has none.
-
-    A prefix that some row holds is no row of its own.
-    """
+def _continued(segments: Sequence[range], prefix: Sequence[int] | None) -> list[Row]:
+    """Each segment with the one it continues in front."""
     if prefix is None:
         return [*segments]
-    held = set(prefix)
     return [
         segment if before < 0 else [*segments[before], *segment]
-        for number, (segment, before) in enumerate(zip(segments, prefix, strict=True))
-        if before >= 0 or number not in held
+        for segment, before in zip(segments, prefix, strict=True)
     ]
+
+
+def _alone(segments: Sequence[range], prefix: Sequence[int] | None) -> list[Row]:
+    """The same without the segments that others continue: those hold them."""
+    held = set(prefix or ()) - {-1}
+    rows = _continued(segments, prefix)
+    return [row for number, row in enumerate(rows) if number not in held]
 
 
 def _groups(rows: Sequence[Row]) -> list[list[Row]]:
@@ -190,7 +208,9 @@ def _variable_length(
     if torch.is_autocast_enabled(q.device.type):  # norms on q and k give back float32
         wide = torch.get_autocast_dtype(q.device.type)
     q, k, v = (each.to(wide) for each in (q, k, v))
-    bounds = packing.cu_seqlens, packing.cu_seqlens, packing.longest, packing.longest
+    if packing.keys is not None:
+        k, v = (each.index_select(0, packing.keys) for each in (k, v))
+    bounds = packing.cu_seqlens, packing.cu_keys, packing.longest, packing.longest
     left = window - 1 if window else -1
     if importlib.util.find_spec("flash_attn") is not None:
         from flash_attn import flash_attn_varlen_func
@@ -252,8 +272,8 @@ def attach(model: PreTrainedModel) -> None:
 
 @torch.no_grad()
 def _check(model: PreTrainedModel) -> None:
-    """Two short rows packed must give the states of each alone, and a row those that it gives
-    behind any other.
+    """Short rows packed, two of them on one prompt, must give the states of each alone, and a row
+    those that it gives behind any other.
 
     The second catches what 16-bit rounding hides from the first.
     """
@@ -261,31 +281,41 @@ def _check(model: PreTrainedModel) -> None:
     device = next(model.parameters()).device
     embedding: Any = model.get_input_embeddings()
     size = len(embedding.weight)
-    first, second = 5, 4
-    ids = (torch.arange(first + second, device=device) * 7 + 3) % size
-    other = torch.cat([ids[:first].flip(0), ids[first:]])
-    positions = torch.cat([torch.arange(each, device=device) for each in (first, second)])
-    bounds = torch.tensor([0, first, first + second], dtype=torch.int32, device=device)
+    # a prompt, two responses to it, a row of its own
+    lengths, prefix = (3, 2, 3, 4), (-1, 0, 0, -1)
+    before, total = sum(lengths[:3]), sum(lengths)
+    ids = (torch.arange(total, device=device) * 7 + 3) % size
+    other = torch.cat([ids[:before].flip(0), ids[before:]])
+    starts = (0, lengths[0], lengths[0], 0)
+    positions = torch.cat(
+        [
+            torch.arange(start, start + each, device=device)
+            for start, each in zip(starts, lengths, strict=True)
+        ]
+    )
+    bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+    prompt, *responses, last = ids.split(lengths)
     training = model.training
     model.eval()
     try:
         packed, behind = (
-            packed_forward(model, each[None], positions[None], bounds) for each in (ids, other)
+            packed_forward(model, each[None], positions[None], bounds, prefix)
+            for each in (ids, other)
         )
         trunk: Any = model.base_model
-        alone = torch.cat(
-            [
-                trunk(input_ids=row[None], use_cache=False).last_hidden_state[0]
-                for row in ids.split((first, second))
-            ]
-        )
+        whole = [
+            trunk(input_ids=row[None], use_cache=False).last_hidden_state[0]
+            for row in (*(torch.cat([prompt, each]) for each in responses), last)
+        ]
     except (TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise UserError(f"{kind} cannot be trained on packed rows: {error}") from None
     finally:
         model.train(training)
     narrow = packed.dtype in (torch.bfloat16, torch.float16)
+    skipped = len(prompt)
+    alone = torch.cat([whole[0], whole[1][skipped:], whole[2]])
     distance = _off(packed, alone)
-    leak = _off(behind[first:], packed[first:])
+    leak = _off(behind[before:], packed[before:])
     # shapes are the same, so that without a leak even 16-bit kernels round alike
     if not (distance <= (0.05 if narrow else 1e-3) and leak <= 1e-5):
         raise UserError(
@@ -300,11 +330,6 @@ def _off(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).float().norm() / wanted.float().norm())
 
 
-def shares(model: nn.Module) -> bool:
-    """Whether segments can continue a shared one: the variable-length kernels cannot."""
-    return _pads(model)
-
-
 def packed_forward(
     model: nn.Module,
     input_ids: Tensor,
@@ -315,8 +340,8 @@ def packed_forward(
     """Last hidden states [T, H] of a causal language model, without its head.
 
     input_ids, position_ids [1, T], positions from 0 in every row; cu_seqlens [rows + 1] int32,
-    where rows begin and end. `attach` must have been called. With `prefix` (see `Packing.of`, and
-    `shares`) a prompt passes through the model once for all the responses to it.
+    where rows begin and end. `attach` must have been called. With `prefix` (see `Packing.of`) a prompt
+    passes through the model once for all the responses to it.
     """
     packing = Packing.of(cu_seqlens, padded=_pads(model), prefix=prefix)
     # a mask of four dimensions is passed through as it is: no [T, T] mask is built

@@ -40,7 +40,7 @@ class Part:
     input_ids: Tensor  # [1, P]
     position_ids: Tensor  # [1, P], counted from the beginning of each row's prompt
     cu_seqlens: Tensor  # [segments + 1] int32, where segments begin
-    prefix: tuple[int, ...] | None  # the segment that each continues, -1: none; None: no sharing
+    prefix: tuple[int, ...]  # the segment (a prompt) that each continues, -1: none
     predicts: Tensor  # [T] which packed positions predict the response tokens
     tokens: Tensor  # [T]
     weight: Tensor  # [T]
@@ -50,16 +50,16 @@ class Part:
     ref_logp: Tensor | None = None  # [T]
 
     @classmethod
-    def pack(cls, rows: Sequence[Row], *, share: bool = False) -> Part:
-        """With `share`, rows of the same prompt continue one copy of it."""
+    def pack(cls, rows: Sequence[Row]) -> Part:
+        """Rows of the same prompt continue one copy of it."""
         layout = Layout()
-        predicts = [layout.add(row, share) for row in rows]
+        predicts = [layout.add(row) for row in rows]
         references = [row.ref_logp for row in rows if row.ref_logp is not None]
         return cls(
             input_ids=torch.cat(layout.ids)[None],
             position_ids=torch.cat(layout.positions)[None],
             cu_seqlens=torch.tensor(layout.bounds, dtype=torch.int32),
-            prefix=tuple(layout.prefix) if share else None,
+            prefix=tuple(layout.prefix),
             predicts=torch.cat(predicts),
             tokens=torch.cat([row.tokens for row in rows]),
             weight=torch.cat([row.weight for row in rows]),
@@ -90,11 +90,8 @@ class Layout:
     prefix: list[int] = field(default_factory=list)
     prompts: dict[tuple[int, ...], int] = field(default_factory=dict)  # prompt -> its segment
 
-    def add(self, row: Row, share: bool) -> Tensor:
+    def add(self, row: Row) -> Tensor:
         """Lay a row; returns the packed positions that predict its response tokens [L]."""
-        if not share:
-            start = self._segment(torch.cat([row.prompt, row.tokens[:-1]]), 0, -1)
-            return torch.arange(start + len(row.prompt) - 1, start + row.width)
         key = tuple(row.prompt.tolist())
         if key not in self.prompts:
             self._segment(row.prompt, 0, -1)
@@ -163,17 +160,16 @@ class Batch:
                 )
             )
 
-    def parts(self, budget: int, *, share: bool = False) -> list[Part]:
+    def parts(self, budget: int) -> list[Part]:
         """Packed parts of at most `budget` tokens (what is longer is a part of its own).
 
-        First fit, the longest first. With `share`, rows of one prompt stay together as far as the
-        budget allows and hold it once.
+        First fit, the longest first. Rows of one prompt stay together as far as the budget allows
+        and hold it once.
         """
-        clusters: dict[object, list[Row]] = {}
-        for number, row in enumerate(self.rows):
-            key = tuple(row.prompt.tolist()) if share else number
-            clusters.setdefault(key, []).append(row)
-        pieces = [piece for rows in clusters.values() for piece in _pieces(rows, budget, share)]
+        clusters: dict[tuple[int, ...], list[Row]] = {}
+        for row in self.rows:
+            clusters.setdefault(tuple(row.prompt.tolist()), []).append(row)
+        pieces = [piece for rows in clusters.values() for piece in _pieces(rows, budget)]
         bins: list[tuple[int, list[Row]]] = []
         for width, piece in sorted(pieces, key=lambda each: -each[0]):
             for index, (used, rows) in enumerate(bins):
@@ -182,15 +178,15 @@ class Batch:
                     break
             else:
                 bins.append((width, piece))
-        return [Part.pack(rows, share=share) for _, rows in bins]
+        return [Part.pack(rows) for _, rows in bins]
 
 
-def _pieces(rows: Sequence[Row], budget: int, share: bool) -> Iterator[tuple[int, list[Row]]]:
+def _pieces(rows: Sequence[Row], budget: int) -> Iterator[tuple[int, list[Row]]]:
     """Rows of one prompt, cut where they pass the budget, each piece with its packed width."""
     piece: list[Row] = []
     width = 0
     for row in rows:
-        more = len(row.tokens) - 1 if share and piece else row.width
+        more = len(row.tokens) - 1 if piece else row.width
         if piece and width + more > budget:
             yield width, piece
             piece, width, more = [], 0, row.width

@@ -63,7 +63,7 @@ class Learner:
             for minibatch in batch.minibatches(self.minibatches, seed + epoch):
                 if not minibatch.rows:
                     continue
-                cut = minibatch.parts(self.tokens_per_part, share=self.policy.shares)
+                cut = minibatch.parts(self.tokens_per_part)
                 parts = [part.to(self.policy.device) for part in cut]
                 rule = self._fitted(parts, learned)
                 for part in parts:
@@ -140,11 +140,7 @@ def score(
         if chunks[-1] and sum(each.width for each in chunks[-1]) + row.width > budget:
             chunks.append([])
         chunks[-1].append(row)
-    scored = [
-        policy.score(Part.pack(chunk, share=policy.shares), temperature)
-        for chunk in chunks
-        if chunk
-    ]
+    scored = [policy.score(Part.pack(chunk), temperature) for chunk in chunks if chunk]
     if not scored:
         return torch.zeros(0), torch.zeros(0)
     return torch.cat([logp.cpu() for logp, _ in scored]), torch.cat([h.cpu() for _, h in scored])

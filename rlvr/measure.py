@@ -22,12 +22,18 @@ def measure(
 ) -> tuple[dict[str, Any], list[evaluation.ProblemResult]]:
     """The numbers, and the results by problem. `tree` holds the model, the task and their settings."""
     stages, task_class = settings.task_stages({}, tree)
-    resolved = config.resolve(
-        {name: stages[name] for name in ("task", "sampler", "verifier")},
-        {"": settings.Evaluation, "model": Model},
-        flags=tree,
-        derived={"sampler": {"max_tokens": getattr(task_class, "max_tokens", 512)}},
-    )
+    derived: config.Tree = {"sampler": {"max_tokens": getattr(task_class, "max_tokens", 512)}}
+
+    def attempt() -> config.Resolved:
+        return config.resolve(
+            {name: stages[name] for name in ("task", "sampler", "verifier")},
+            {"": settings.Evaluation, "model": Model},
+            flags=tree,
+            derived=derived,
+        )
+
+    derived = config.merged(derived, settings.as_trained(attempt()))
+    resolved = attempt()
     built = settings.build(resolved)
     problems = built["task"].problems(split)
     if limit is None and isinstance(problems, Generated):

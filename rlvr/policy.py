@@ -20,7 +20,7 @@ from rlvr import attention
 from rlvr.batch import Part
 from rlvr.errors import SafetyStop, UserError
 from rlvr.loss.head import Head, token_logprobs
-from rlvr.loss.model_head import head_of
+from rlvr.loss.model_head import check_head, head_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -131,6 +131,7 @@ class Policy:
         self.model = self._load_model()
         with self.compute:  # the check runs the kernel that training will run
             attention.attach(self.base)
+        check_head(self.base)
         parameters = [each for each in self.model.parameters() if each.requires_grad]
         self.parameters = sum(each.numel() for each in self.model.parameters())
         self.updates = 0  # optimiser steps so far
@@ -196,11 +197,6 @@ class Policy:
         if self.dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
-
-    @property
-    def shares(self) -> bool:
-        """Whether a prompt passes through the model once for all the responses to it."""
-        return attention.shares(self.base)
 
     @property
     def head(self) -> Head:

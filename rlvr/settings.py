@@ -140,6 +140,14 @@ def task_stages(recipe: Mapping[str, Any], flags: Mapping[str, Any]) -> tuple[di
     return {**STAGES, "verifier": getattr(task, "verifier", "math")}, task
 
 
+def as_trained(resolved: config.Resolved) -> config.Tree:
+    """Derived: a sampler that can choose computes in what the model is asked to compute in."""
+    dtype = resolved.sections["model"]["dtype"].value
+    if dtype == "auto" or "dtype" not in resolved.stages["sampler"].settings:
+        return {}
+    return {"sampler": {"dtype": dtype}}
+
+
 def build(resolved: config.Resolved) -> dict[str, Any]:
     """Every stage that is a plain plug-in, built; the verifier is built in the pool's own processes."""
     return {name: stage.build() for name, stage in resolved.stages.items() if name != "verifier"}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers
 from torch import Tensor
 
+from rlvr import attention
 from rlvr.attention import NAME, Packing, attach, packed_forward
 from rlvr.errors import UserError
 from rlvr.policy import DEMO_MODEL, Model, Optimizer, Policy, checkpoint_layers
@@ -102,6 +106,75 @@ def test_packed_is_padded(name: str, checkpointed: bool) -> None:
         if slope is not None:
             assert each.grad is not None
             assert torch.allclose(each.grad, slope, rtol=1e-3, atol=1e-3 * float(slope.abs().max()))
+
+
+LAID = ((5, -1), (3, 0), (6, 0), (2, -1), (4, 3), (7, -1))  # segments: length, which it continues
+
+
+def laid() -> tuple[Tensor, Tensor, Tensor, list[int], list[list[int]]]:
+    """Ids, positions, bounds and prefix of segments; the packed positions of every whole row."""
+    lengths, prefix = (list(each) for each in zip(*LAID, strict=True))
+    bounds = torch.tensor([0, *lengths]).cumsum(0).int()
+    spans = [list(range(int(a), int(b))) for a, b in itertools.pairwise(bounds)]
+    rows = [(spans[at] if at >= 0 else []) + span for span, at in zip(spans, prefix, strict=True)]
+    positions = torch.cat(
+        [torch.arange(len(row))[-n:] for row, n in zip(rows, lengths, strict=True)]
+    )
+    ids = torch.randint(97, (sum(lengths),), generator=torch.Generator().manual_seed(3))
+    return ids, positions, bounds, prefix, rows
+
+
+def whole_rows(of: transformers.PreTrainedModel, ids: Tensor, rows: list[list[int]]) -> Tensor:
+    """States of the packed positions, each row on its own."""
+    found: dict[int, Tensor] = {}
+    for row in rows:
+        states = of.base_model(input_ids=ids[row][None], use_cache=False).last_hidden_state[0]
+        found.update(zip(row, states, strict=True))
+    return torch.stack([found[at] for at in range(len(ids))])
+
+
+def by_hand(
+    q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, *_: int, **options: Any
+) -> Tensor:
+    """What variable-length kernels compute: the last query of a segment sees its last key."""
+    left = options["window_size"][0]
+    k, v = (each.repeat_interleave(q.shape[1] // k.shape[1], 1) for each in (k, v))
+    outs = []
+    for a, b, c, d in zip(cu_q, cu_q[1:], cu_k, cu_k[1:], strict=False):
+        at, to = torch.arange(b - a)[:, None] + (d - c) - (b - a), torch.arange(d - c)
+        seen = (to <= at) & ((to >= at - left) | (left < 0))
+        scores = torch.einsum("qhd,khd->hqk", q[a:b], k[c:d]) * options.get(
+            "scale", q.shape[2] ** -0.5
+        )
+        weights = scores.masked_fill(~seen, float("-inf")).softmax(-1)
+        outs.append(torch.einsum("hqk,khd->qhd", weights, v[c:d]))
+    return torch.cat(outs)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("kernel", [False, True])
+def test_a_shared_prompt_passes_once(
+    name: str, kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `kernel`, packed for a variable-length kernel; no such kernel runs on a CPU: one by hand."""
+    of = model(MODELS[name])
+    ids, positions, bounds, prefix, rows = laid()
+    with torch.no_grad():
+        wanted = whole_rows(of, ids, rows)
+    if kernel:
+        monkeypatch.setattr(attention, "_pads", lambda model: False)
+        monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", by_hand)
+        known = inspect.Signature(
+            [
+                inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY)
+                for each in ("window_size", "enable_gqa")
+            ]
+        )
+        monkeypatch.setattr(attention.inspect, "signature", lambda function: known)
+    attach(of)
+    with torch.no_grad():
+        found = packed_forward(of, ids[None], positions[None], bounds, prefix)
+    assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_the_same_bits_every_time() -> None:

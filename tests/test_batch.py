@@ -28,7 +28,8 @@ def test_a_packed_part_by_hand() -> None:
     part = Part.pack(Batch.of(ROLLOUTS, WEIGHT, SCALE).rows)
     assert part.input_ids.tolist() == [[0, 1, 2, 100, 0, 1]]
     assert part.position_ids.tolist() == [[0, 1, 2, 3, 0, 1]]
-    assert part.cu_seqlens.tolist() == [0, 4, 6]
+    assert part.cu_seqlens.tolist() == [0, 3, 4, 6]
+    assert part.prefix == (-1, 0, -1)
     assert part.predicts.tolist() == [2, 3, 5]
     assert part.tokens.tolist() == [100, 101, 100]
     assert part.weight.tolist() == [0.5, 0.5, -1.0]
@@ -38,7 +39,7 @@ def test_a_packed_part_by_hand() -> None:
 def test_a_shared_prompt_is_held_once() -> None:
     group = [rollout(3, 2), rollout(3, 1), rollout(2, 3)]
     rows = Batch.of(group, torch.ones(6), torch.ones(6)).rows
-    part = Part.pack(rows, share=True)
+    part = Part.pack(rows)
     assert part.input_ids.tolist() == [[0, 1, 2, 100, 0, 1, 100, 101]]
     assert part.position_ids.tolist() == [[0, 1, 2, 3, 0, 1, 2, 3]]
     assert part.cu_seqlens.tolist() == [0, 3, 4, 6, 8]
@@ -46,11 +47,10 @@ def test_a_shared_prompt_is_held_once() -> None:
     assert part.predicts.tolist() == [2, 3, 2, 5, 6, 7]
 
 
-@pytest.mark.parametrize("share", [False, True])
 @pytest.mark.parametrize("budget", [1, 5, 8, 100])
-def test_parts_keep_every_row_and_the_budget(budget: int, share: bool) -> None:
+def test_parts_keep_every_row_and_the_budget(budget: int) -> None:
     batch = Batch.of(ROLLOUTS, WEIGHT, SCALE, every=True)
-    parts = batch.parts(budget, share=share)
+    parts = batch.parts(budget)
     assert sum(len(part.tokens) for part in parts) == batch.tokens == 7
     for part in parts:
         assert part.input_ids.shape[1] <= budget or len(part.segment.unique()) == 1

@@ -18,7 +18,7 @@ ALLOWED = {
     "errors": (),
     "registry": ("errors", "tasks", "samplers", "verifiers", "advantage", "loss"),
     "tasks": ("types", "errors"),
-    "samplers": ("types", "errors"),
+    "samplers": ("types", "errors", "loss"),
     "verifiers": ("types", "errors", "registry"),
     "advantage": ("types", "errors"),
     "loss": ("errors",),

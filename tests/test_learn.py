@@ -62,8 +62,8 @@ def gradient(policy: Policy) -> Tensor:
     return torch.cat(grads)
 
 
-def learned(policy: Policy, batch: Batch, budget: int, share: bool) -> Tensor:
-    for part in batch.parts(budget, share=share):
+def learned(policy: Policy, batch: Batch, budget: int) -> Tensor:
+    for part in batch.parts(budget):
         policy_loss(policy.hidden(part), policy.head, part, PPO()).loss.backward()
     return gradient(policy)
 
@@ -79,24 +79,21 @@ def specified(policy: Policy, batch: Batch) -> Tensor:
     return gradient(policy)
 
 
-@pytest.mark.parametrize("share", [False, True])
-@pytest.mark.parametrize("budget", [1, 15, 30, 60, 10_000])
-def test_any_cut_gives_the_same_gradient(
-    policy: Policy, batch: Batch, budget: int, share: bool
-) -> None:
-    whole = learned(policy, batch, 10_000, share=False)
-    cut = learned(policy, batch, budget, share)
+@pytest.mark.parametrize("budget", [1, 15, 30, 60])
+def test_any_cut_gives_the_same_gradient(policy: Policy, batch: Batch, budget: int) -> None:
+    whole = learned(policy, batch, 10_000)
+    cut = learned(policy, batch, budget)
     assert (cut - whole).norm() <= 1e-6 * whole.norm()
 
 
 def test_the_gradient_is_the_specified_one(policy: Policy, batch: Batch) -> None:
     expected = specified(policy, batch)
-    assert (learned(policy, batch, 40, share=True) - expected).norm() <= 1e-6 * expected.norm()
+    assert (learned(policy, batch, 40) - expected).norm() <= 1e-6 * expected.norm()
 
 
 def test_scores_are_the_models_own(policy: Policy, batch: Batch) -> None:
     """Old and reference log-probabilities and entropies come from the same head, no gradient."""
-    part = Part.pack(batch.rows, share=True)
+    part = Part.pack(batch.rows)
     logp, entropy = policy.score(part, 1.0)
     wanted = torch.cat([padded_logp(policy, row.prompt, row.tokens) for row in batch.rows])
     assert not logp.requires_grad
@@ -165,7 +162,7 @@ def test_no_logits_of_the_whole_batch_are_held(tmp_path: Path) -> None:
     with peak(of.device) as ours:
         learned = learner(rollouts, weights, 2, 0)
     assert learned.tokens == 2048
-    part = Part.pack(Batch.of(rollouts, weight, scale.float()).rows, share=of.shares)
+    part = Part.pack(Batch.of(rollouts, weight, scale.float()).rows)
     with peak(of.device) as naive:
         reference.policy_loss(of.hidden(part), of.head, part, PPO()).loss.backward()
     assert ours.extra < 0.5 * copy
@@ -190,7 +187,7 @@ def test_checkpointed_layers_give_the_same_gradient_and_keep_less(batch: Batch, 
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-            (part,) = batch.parts(10_000, share=True)
+            (part,) = batch.parts(10_000)
             hidden = of.hidden(part)
         kept.append(sum(sizes))
         policy_loss(hidden, of.head, part, PPO()).loss.backward()

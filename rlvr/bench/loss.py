@@ -63,14 +63,24 @@ def sizes(
 
 
 def measure(of: Sizes, rounds: int) -> list[dict[str, Any]]:
-    """One row a contestant and share of kept tokens; medians over rounds taken in turns."""
+    """One row a contestant and share of kept tokens; medians over rounds taken in turns.
+
+    A peer that fails is a row with nothing but `failed`.
+    """
     entries: list[tuple[str, float]] = [(name, 1.0) for name in ORDER if name not in missing()]
     entries += [(name, keep) for keep in FEWER for name in ("naive", "rlvr")]
     with ExitStack() as stack:
-        workers, errors = [], []
-        for name, keep in entries:  # one after the other: warm-ups would slow each other down
-            workers.append(stack.enter_context(_Worker(name, keep, of)))
-            errors.append(workers[-1].answer())
+        workers = [stack.enter_context(_Worker(name, keep, of)) for name, keep in entries]
+        errors, failed = [], []
+        for entry, worker in zip(list(entries), list(workers), strict=True):
+            try:  # processes start together, but warm-ups would slow each other down
+                errors.append(worker.turn())
+            except UserError as error:
+                if worker.name not in NEEDS:
+                    raise
+                failed.append({"contestant": worker.name, "failed": str(error)})
+                entries.remove(entry)
+                workers.remove(worker)
         turns = [[worker.turn() for worker in workers] for _ in range(rounds)]
     rows = []
     for at, (name, keep) in enumerate(entries):
@@ -94,7 +104,7 @@ def measure(of: Sizes, rounds: int) -> list[dict[str, Any]]:
             floor = [turn[entries.index(("three products", 1.0))]["seconds"] for turn in turns]
             row["share_of_floor"] = statistics.median(floor) / row["seconds"]
         rows.append(row)
-    return rows
+    return rows + failed
 
 
 def missing() -> list[str]:
@@ -154,6 +164,9 @@ def table(of: Sizes, rows: Sequence[dict[str, Any]], machine: str) -> str:
         f"{'dW error':>10}{'logp max':>10}{'logp p99':>10}{'flips':>7}",
     ]
     for row in rows:
+        if "failed" in row:
+            lines.append(f"{row['contestant']:<16}{row['failed']}")
+            continue
         floor = f"{row['share_of_floor']:.0%}" if "share_of_floor" in row else ""
         errors = "".join(
             f"{row[name]:>10.1e}" if name in row else f"{'':>10}"

@@ -37,12 +37,15 @@ def main() -> None:
     device, dtype = torch.device(asked["device"]), getattr(torch, asked["dtype"])
     run = CONTESTANTS[asked["contestant"]]
     sizes = asked["rows"], asked["width"], asked["vocabulary"], device, dtype
+    sys.stdin.readline()  # the first line: warm up and measure errors
     given = work(*sizes, keep=asked["keep"])
     _once(run, given)
     name = asked["contestant"]
     checked = asked["errors"] and name not in NO_LOSS
     bonus = 0.0 if name in NO_BONUS else BONUS
-    _say(_errors(run, work(CHECKED, *sizes[1:]), bonus) if checked else {})
+    answer = _errors(run, work(CHECKED, *sizes[1:]), bonus) if checked else {}
+    _give_back(device)
+    _say(answer)
     for _ in sys.stdin:
         given.hidden.grad = given.weight_matrix.grad = None
         with peak(device) as memory:
@@ -50,9 +53,14 @@ def main() -> None:
             _once(run, given)
             seconds = time.perf_counter() - clock
         processor = time.process_time() - processor
-        if device.type == "cuda":
-            torch.cuda.empty_cache()  # the other contestants are on the same GPU
+        _give_back(device)
         _say({"seconds": seconds, "processor_seconds": processor, "bytes": memory.extra})
+
+
+def _give_back(device: torch.device) -> None:
+    """The other contestants are on the same GPU."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _say(answer: dict[str, float]) -> None:

@@ -21,7 +21,8 @@ from rlvr.loss.rows import Rows, Shape, Stats, rows_for
 
 @dataclass(frozen=True)
 class Head:
-    """y = hidden weight^T + bias (+ scale hidden A^T B^T), capped: softcap * tanh(y / softcap).
+    """y = hidden weight^T + bias (+ scale hidden A^T B^T), capped: softcap * tanh(y / softcap), times
+    `multiplier`.
 
     A vocabulary that the model pads keeps its padding: it has probability, here as in the sampler.
     """
@@ -33,8 +34,9 @@ class Head:
     dtype: torch.dtype | None = (
         None  # of the products' operands; none: what hidden and weight promote to
     )
+    multiplier: float = 1.0  # Granite, Cohere; not beside a softcap
 
-    def operands(self, hidden: Tensor, tokens: Tensor) -> list[Tensor]:
+    def operands(self, hidden: Tensor) -> list[Tensor]:
         """x, m, x, m, ... of the sum of products x m^T that the logits are.
 
         Raises ValueError, with both sides of what does not fit.
@@ -42,14 +44,25 @@ class Head:
         if hidden.dim() != 2 or hidden.shape[1] != self.weight.shape[1]:
             wanted = f"[N, {self.weight.shape[1]}]"
             raise ValueError(f"hidden must be {wanted} for this weight, not {list(hidden.shape)}")
-        if tokens.shape != hidden.shape[:1]:
-            raise ValueError(f"{len(hidden)} rows of hidden, but tokens {list(tokens.shape)}")
         if self.lora is None:
             return [hidden, self.weight]
         down, up, scale = self.lora
         exact = exact_type(hidden.dtype)
         inner = scale * (hidden.to(exact) @ down.to(exact).T)  # not rounded to 16 bit: see gemm
         return [hidden, self.weight, inner, up]
+
+    @torch.no_grad()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[N, V] float32 of hidden [N, H]: those that log-probabilities are made of, for sampling."""
+        with exactly(hidden.device):
+            projection = Projection.of(self.bias, self.operands(hidden), self.dtype)
+            every = torch.arange(len(hidden), device=hidden.device)
+            y = Workspace(projection).logits(every)
+            if self.bias is not None:
+                y += self.bias
+            if self.softcap is not None:
+                y = self.softcap * (y / self.softcap).tanh_()
+            return y.mul_(self.multiplier) if self.multiplier != 1 else y
 
 
 def token_logprobs(
@@ -67,12 +80,20 @@ def token_logprobs(
     rows of logits exist at a time (none: as many as suit the device). Under `torch.no_grad` nothing
     is kept. Inputs in float64 give float64. A compiled graph holds it as one node.
     """
+    scale = temperature / head.multiplier
     with exactly(hidden.device):
-        operands = head.operands(hidden, tokens)
+        operands = head.operands(hidden)
+        one_a_row(hidden, tokens)
         logp, _, entropy = statistics(
-            tokens, None, head.bias, operands, temperature, head.softcap, head.dtype, chunk
+            tokens, None, head.bias, operands, scale, head.softcap, head.dtype, chunk
         )
     return logp, entropy
+
+
+def one_a_row(hidden: Tensor, tokens: Tensor) -> None:
+    """ValueError unless there is one token a row."""
+    if tokens.shape != hidden.shape[:1]:
+        raise ValueError(f"{len(hidden)} rows of hidden, but tokens {list(tokens.shape)}")
 
 
 def exactly(device: torch.device) -> AbstractContextManager[Any]:

@@ -1,11 +1,12 @@
 """The head of a transformers model, LoRA on it included.
 
-Not covered: heads that scale their logits (Granite, Cohere) and more than one LoRA adapter at a
-time; both are refused.
+Not covered: heads that do more to their logits than add a bias, cap and multiply, and more than one
+LoRA adapter at a time; both are refused.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ import torch
 from rlvr.errors import UserError
 from rlvr.loss.head import Head
 
-SCALES = ("logits_scaling", "logit_scale", "lm_head_multiplier")  # of the logits, in configs
+DIVISORS = ("logits_scaling",)  # of the logits, in configs: Granite
+FACTORS = ("logit_scale", "lm_head_multiplier")  # Cohere, Falcon H1
+CLOSE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.05}  # relative, by norm
 
 
 def head_of(model: Any, dtype: torch.dtype | None = None) -> Head:
@@ -22,9 +25,6 @@ def head_of(model: Any, dtype: torch.dtype | None = None) -> Head:
     An adapter that peft has disabled is left out. Raises UserError.
     """
     kind = type(model).__name__
-    for name in SCALES:
-        if getattr(model.config, name, None) not in (None, 1, 1.0):
-            raise UserError(f"{kind} scales its logits ({name}): not supported")
     layer = model.get_output_embeddings()
     if layer is None:
         raise UserError(f"{kind} has no output layer")
@@ -35,7 +35,35 @@ def head_of(model: Any, dtype: torch.dtype | None = None) -> Head:
         softcap=getattr(model.config, "final_logit_softcapping", None),
         lora=_lora(layer),
         dtype=dtype,
+        multiplier=_multiplier(model.config),
     )
+
+
+def _multiplier(settings: Any) -> float:
+    given = {name: getattr(settings, name, None) or 1.0 for name in (*DIVISORS, *FACTORS)}
+    factor = math.prod(given[name] for name in FACTORS)
+    return float(factor / math.prod(given[name] for name in DIVISORS))
+
+
+@torch.no_grad()
+def check_head(model: Any) -> None:
+    """UserError unless the head gives the logits that the model itself gives."""
+    embedding = model.get_input_embeddings().weight
+    ids = (torch.arange(6, device=embedding.device) * 7 + 3)[None] % len(embedding)
+    head = head_of(model)
+    training = model.training
+    model.eval()
+    try:
+        wanted = model(input_ids=ids, use_cache=False).logits[0].float()
+        states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
+    finally:
+        model.train(training)
+    off = float((head.logits(states) - wanted).norm() / wanted.norm())
+    if not off <= CLOSE[states.dtype] or (head.softcap and head.multiplier != 1):
+        raise UserError(
+            f"{type(model).__name__} does something to its logits that is not known here: they are "
+            f"off by {off:.1g} of their size"
+        )
 
 
 def _lora(layer: Any) -> tuple[torch.Tensor, torch.Tensor, float] | None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rlvr.loss.clip.inputs import Rule, TokenInputs
 from rlvr.loss.gemm import Gradients, exact_type
-from rlvr.loss.head import Head, Work, exactly, given_back, like, rows_of, statistics
+from rlvr.loss.head import Head, Work, exactly, given_back, like, one_a_row, rows_of, statistics
 from rlvr.loss.rows import Shape
 
 Penalty = Callable[[TokenInputs], Tensor]  # tokens -> [T], the scale multiplied in
@@ -81,10 +81,10 @@ def policy_loss(
     old, ref = inputs.old_logp, inputs.ref_logp
     given = inputs.tokens, old, inputs.weight, inputs.scale, inputs.segment
     said = None if every else (inputs.weight != 0) | (inputs.scale != 0)
+    how = temperature / head.multiplier, head.softcap, head.dtype, chunk
     with exactly(hidden.device):
-        operands = head.operands(hidden, inputs.tokens)
-    how = temperature, head.softcap, head.dtype, chunk
-    with exactly(hidden.device):
+        operands = head.operands(hidden)
+        one_a_row(hidden, inputs.tokens)
         if rule.per_token:
             needed = [
                 each is not None and each.requires_grad and torch.is_grad_enabled()

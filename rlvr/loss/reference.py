@@ -24,7 +24,7 @@ def logits(hidden: Tensor, head: Head) -> Tensor:
         y = y + head.bias
     if head.softcap is not None:
         y = head.softcap * torch.tanh(y / head.softcap)
-    return y
+    return y * head.multiplier
 
 
 def token_logprobs(

@@ -6,11 +6,12 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import torch
+
 from rlvr.errors import UserError
 from rlvr.types import Answer, Request
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
@@ -102,3 +103,19 @@ class Limits:
                 "top_p and top_k below the whole vocabulary bias the importance ratio by the mass they "
                 "drop: train with --sampler.top_p 1 --sampler.top_k 0 (evaluation may use them)"
             )
+
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def refuse_dtype(name: str) -> None:
+    if name not in DTYPES:
+        raise ValueError(f"dtype is {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, not '{name}'")
+
+
+def engine_dtype(name: str, device: torch.device) -> torch.dtype:
+    """What an engine computes in; auto is the trainer's own choice: bfloat16 on a GPU."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    chosen: torch.dtype = getattr(torch, name)
+    return chosen

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from rlvr.loss.model_head import head_of
 from rlvr.samplers.cache import RowCache, left_padded
-from rlvr.samplers.sampler import Answers, Limits
+from rlvr.samplers.sampler import Answers, Limits, engine_dtype, refuse_dtype
 from rlvr.types import Answer, Finish, Request, Rollout
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ class Transformers(Limits):
     """Batched generation with transformers, for CPU and small GPUs."""
 
     rows: int = 512  # responses decoded at the same time
+    dtype: str = "auto"  # of the computation, as --model.dtype unless given
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_dtype(self.dtype)
         if self.rows < 1:
             raise ValueError("rows must be at least 1")
 
@@ -60,8 +63,10 @@ class TransformersEngine:
         ends = model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         self.ends = {end for end in [*ends, tokenizer.eos_token_id] if end is not None}
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # under LoRA
-        known = inspect.signature(inner.forward).parameters
+        self.device: torch.device = next(model.parameters()).device
+        self.dtype = engine_dtype(settings.dtype, self.device)
+        self.trunk: Any = model.base_model
+        known = inspect.signature(self.trunk.forward).parameters
         self.cache_word = "cache" if "cache" in known else "past_key_values"  # before 5.24
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
@@ -72,7 +77,7 @@ class TransformersEngine:
 
     def stream(self, requests: Iterable[Request], *, seed: int, greedy: bool = False) -> Answers:
         """Waves of requests of like prompt length; a response comes out at its last token."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator(self.device).manual_seed(seed)
         waves = _waves(sorted(requests, key=lambda r: len(r.prompt_ids)), self.settings.rows)
         training = self.model.training
         self.model.eval()
@@ -108,7 +113,7 @@ class TransformersEngine:
         self, wave: list[Request], generator: torch.Generator, greedy: bool
     ) -> Iterator[list[Ended]]:
         """The responses that end with each decoded column."""
-        settings, device = self.settings, next(self.model.parameters()).device
+        settings, device = self.settings, self.device
         prompts = [request.prompt_ids for request in wave]
         counts = torch.tensor([request.responses for request in wave])
         limit = torch.tensor([request.max_tokens or settings.max_tokens for request in wave])
@@ -162,16 +167,17 @@ class TransformersEngine:
 
     def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: RowCache) -> Tensor:
         """Logits of the last column [rows, V] in fp32, divided by the temperature."""
-        out = self.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            use_cache=True,
-            logits_to_keep=1,
-            **{self.cache_word: cache},
-        )
-        logits: Tensor = out.logits[:, -1].float() / self.settings.temperature
-        return logits
+        narrow = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=narrow):
+            states = self.trunk(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                use_cache=True,
+                **{self.cache_word: cache},
+            ).last_hidden_state
+        head = head_of(self.model, self.dtype if narrow else None)
+        return head.logits(states[:, -1]).div_(self.settings.temperature)
 
     def _choose(
         self, logits: Tensor, generator: torch.Generator, greedy: bool
@@ -182,7 +188,7 @@ class TransformersEngine:
             chosen = logprobs.argmax(-1)
         else:
             kept = _truncate(logprobs, self.settings.top_k, self.settings.top_p)
-            noise = torch.rand(kept.shape, generator=generator).to(kept.device)
+            noise = torch.rand(kept.shape, generator=generator, device=kept.device)
             chosen = (kept - (-noise.clamp_min(1e-20).log()).log()).argmax(-1)  # Gumbel's trick
         picked = logprobs.gather(-1, chosen[:, None])[:, 0]
         return chosen.cpu(), picked.cpu()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rlvr.errors import SafetyStop, UserError
 from rlvr.samplers import vllm_adapter as adapter
 from rlvr.samplers.fingerprint import Fingerprint
-from rlvr.samplers.sampler import Answers, Limits
+from rlvr.samplers.sampler import Answers, Limits, engine_dtype, refuse_dtype
 from rlvr.types import Answer, Finish, Request, Rollout
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class Vllm(Limits):
             raise ValueError("slots must be at least 1")
         if not 0 <= self.memory < 1:
             raise ValueError("memory is a share of the GPU: 0 <= memory < 1")
-        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
-            raise ValueError(f"dtype is auto, float32, bfloat16 or float16, not '{self.dtype}'")
+        refuse_dtype(self.dtype)
         if self.sleep not in (0, 1, 2):
             raise ValueError("sleep is 0, 1 or 2")
         if self.length < 0 or self.kv_gib < 0:
@@ -175,13 +174,6 @@ class VllmEngine:
                 version=self.version,
             ),
         )
-
-
-def engine_dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    chosen: torch.dtype = getattr(torch, name)
-    return chosen
 
 
 def memory_share(model: nn.Module) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import peft
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 from rlvr.errors import UserError
 from rlvr.loss import reference
 from rlvr.loss.head import token_logprobs
-from rlvr.loss.model_head import head_of
+from rlvr.loss.model_head import check_head, head_of
 
 SIZES = {
     "vocab_size": 97,
@@ -89,6 +91,31 @@ def test_lora_on_the_head_and_lora_switched_off() -> None:
     ],
     ids=["granite", "cohere"],
 )
-def test_scaled_logits_are_refused(config: transformers.PretrainedConfig) -> None:
-    with pytest.raises(UserError, match="scales its logits"):
-        head_of(model(config))
+def test_multiplied_logits(config: transformers.PretrainedConfig) -> None:
+    of = model(config)
+    assert head_of(of).multiplier != 1
+    assert torch.allclose(*both(of), atol=1e-6)
+    check_head(of)
+
+
+def test_the_heads_logits_are_the_models() -> None:
+    for config in (
+        transformers.LlamaConfig(**SIZES),
+        transformers.Gemma2Config(**SIZES, head_dim=8, final_logit_softcapping=0.5),
+        transformers.GraniteConfig(**SIZES, logits_scaling=8.0),
+    ):
+        of = model(config)
+        ids = torch.tensor([[3, 5, 7]])
+        states = of.base_model(input_ids=ids).last_hidden_state[0]
+        assert torch.allclose(head_of(of).logits(states), of(input_ids=ids).logits[0], atol=1e-6)
+
+
+def test_a_model_that_does_more_to_its_logits_is_refused() -> None:
+    class Tilted(transformers.LlamaForCausalLM):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            out = super().forward(*args, **kwargs)
+            out.logits = out.logits + torch.arange(out.logits.shape[-1]) / 10
+            return out
+
+    with pytest.raises(UserError, match="Tilted does something to its logits"):
+        check_head(Tilted(transformers.LlamaConfig(**SIZES)).eval())
