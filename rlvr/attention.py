@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAME = "rlvr_packed"
+NARROW = (torch.float16, torch.bfloat16)
 WASTE = 0.25  # the share of a padded group that may be padding
 
 
@@ -204,10 +205,9 @@ def _variable_length(
     dropout: float,
     window: int | None,
 ) -> Tensor:
-    wide = q.dtype
     if torch.is_autocast_enabled(q.device.type):  # norms on q and k give back float32
-        wide = torch.get_autocast_dtype(q.device.type)
-    q, k, v = (each.to(wide) for each in (q, k, v))
+        narrow = torch.get_autocast_dtype(q.device.type)
+        q, k, v = (each.to(narrow) for each in (q, k, v))
     if packing.keys is not None:
         k, v = (each.index_select(0, packing.keys) for each in (k, v))
     bounds = packing.cu_seqlens, packing.cu_keys, packing.longest, packing.longest
@@ -239,15 +239,17 @@ def _variable_length(
     return states
 
 
+def _computes_in(model: nn.Module) -> torch.dtype:
+    """What the products of `model` are computed in, autocast included."""
+    parameter = next(model.parameters())
+    if torch.is_autocast_enabled(parameter.device.type):
+        return torch.get_autocast_dtype(parameter.device.type)
+    return parameter.dtype
+
+
 def _pads(model: nn.Module) -> bool:
     """Whether rows must be padded: there is no variable-length kernel for this device and type."""
-    parameter = next(model.parameters())
-    if parameter.device.type != "cuda":
-        return True
-    kind = parameter.dtype
-    if torch.is_autocast_enabled("cuda"):
-        kind = torch.get_autocast_dtype("cuda")
-    return kind not in (torch.float16, torch.bfloat16)
+    return next(model.parameters()).device.type != "cuda" or _computes_in(model) not in NARROW
 
 
 def attach(model: PreTrainedModel) -> None:
@@ -311,7 +313,7 @@ def _check(model: PreTrainedModel) -> None:
         raise UserError(f"{kind} cannot be trained on packed rows: {error}") from None
     finally:
         model.train(training)
-    narrow = packed.dtype in (torch.bfloat16, torch.float16)
+    narrow = _computes_in(model) in NARROW  # the last norm gives back float32 all the same
     skipped = len(prompt)
     alone = torch.cat([whole[0], whole[1][skipped:], whole[2]])
     distance = _off(packed, alone)
