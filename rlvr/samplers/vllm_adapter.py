@@ -27,6 +27,9 @@ os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault(
     "VLLM_CPU_OMP_THREADS_BIND", "nobind"
 )  # the trainer computes on these cores too
+os.environ.setdefault(
+    "VLLM_USE_FLASHINFER_SAMPLER", "0"
+)  # it tells no log-probabilities of its law
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
@@ -119,7 +122,7 @@ class Server:
                     enable_prefix_caching=True,
                     disable_log_stats=True,
                 )
-        except (ValueError, RuntimeError, OSError) as error:
+        except (ValueError, RuntimeError, OSError, ImportError) as error:
             raise UserError(f"sampler vllm does not start: {_last_line(error)}") from error
         self.engine: Any = self.llm.llm_engine
         self.sleeping = 0
