@@ -22,10 +22,9 @@ RETRY_SECONDS = 0.2  # a sandbox that fails later than this has used up the resp
 class Code:
     """Python programs, by assertions, `check(candidate)` or stdin/stdout cases, in a sandbox.
 
-    Not covered: bugs of the kernel, tests that `eval` a result, tests that compare the program's own objects (they
-    need `live`), and packages of an environment below /tmp, which is another /tmp inside. The program is never in
-    the interpreter of the tests: results cross as plain data (numbers, text, containers, a few standard types), so
-    it can neither see what is expected nor decide how it is compared.
+    Not covered: bugs of the kernel, tests that `eval` a result and tests that compare the program's own objects (they
+    need `live`). The program is never in the interpreter of the tests: results cross as plain data (numbers, text,
+    containers, a few standard types), so it can neither see what is expected nor decide how it is compared.
 
     `min_isolation` is the weakest acceptable tier: "namespaces", "landlock", or, only by this explicit word, "rlimits".
     `live` runs the tests inside the jail, beside the program, which can then forge its verdict: use it for tests of

@@ -16,6 +16,7 @@ from rlvr.verifiers.sandbox.limits import Limits
 
 INSIDE = 65534  # the user's number inside a user namespace
 DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
+HELD = "/held"  # where what is readable below /tmp waits for each program's own /tmp
 _BASE = "/tmp"  # hidden by the first mount in this namespace only
 _APART = (
     kernel.CLONE_NEWNS
@@ -60,6 +61,8 @@ def build_root(readable: list[str]) -> int | None:
     os.symlink("/tmp", "/new/var/tmp")
     for path in readable:
         _bring(path)
+    for path in below_tmp(readable):
+        _bind(path, held=True)
     for path in DEVICES:
         _bind(path, devices=True)
     kernel.unmount("/old")
@@ -91,15 +94,25 @@ def _bring(path: str) -> None:
         _bind(path)
 
 
-def _bind(path: str, devices: bool = False) -> None:
-    source, target = f"/old{path}", f"/new{path}"
+def _bind(path: str, devices: bool = False, held: bool = False) -> None:
+    source, target = f"/old{path}", f"/new{HELD if held else ''}{path}"
+    _place(source, target)
+    kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
+    kernel.make_read_only(target, devices)
+
+
+def _place(source: str, target: str) -> None:
+    """An empty folder or file to mount `source` on."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     else:
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
-    kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
-    kernel.make_read_only(target, devices)
+
+
+def below_tmp(readable: list[str]) -> list[str]:
+    """Of an environment that lies there, say."""
+    return [path for path in readable if path.startswith("/tmp/")]
 
 
 def next_child_apart(own: int) -> None:
@@ -111,8 +124,11 @@ def next_child_apart(own: int) -> None:
     kernel.unshare(kernel.CLONE_NEWPID)
 
 
-def private_tmp(limits: Limits) -> None:
-    """In the child: a mount namespace with an empty /tmp that holds no more than the limits say."""
+def private_tmp(limits: Limits, readable: list[str]) -> None:
+    """In the child: a mount namespace with its own /tmp that holds no more than the limits say.
+
+    It is empty but for what of `readable` lies below it, which stays read-only.
+    """
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount(
         "tmpfs",
@@ -121,4 +137,7 @@ def private_tmp(limits: Limits) -> None:
         kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC,
         f"size={limits.disk_mb}m,nr_inodes={limits.inodes},mode=1777",
     )
+    for path in below_tmp(readable):
+        _place(f"{HELD}{path}", path)
+        kernel.mount(f"{HELD}{path}", path, None, kernel.MS_BIND | kernel.MS_REC)
     os.chdir("/tmp")

@@ -102,7 +102,7 @@ class Walls:
         os.setsid()
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if self.tier == NAMESPACES:
-            namespaces.private_tmp(bounds)
+            namespaces.private_tmp(bounds, self.readable)
         else:
             os.chdir(home)
         _close_others(keep)

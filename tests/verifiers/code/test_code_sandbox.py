@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +110,43 @@ def test_nothing_is_left_after_a_verdict() -> None:
     assert not {pid for pid in sandbox_processes() - before if b"1017" in _line(pid)}
     assert Path("/proc/mounts").read_text() == mounts
     assert not {name for name in set(os.listdir("/tmp")) - files if "rlvr-program" in name}
+
+
+READS = "import only_here\ndef f(x):\n    return only_here.one + x"
+WRITES_BESIDE = "open('w', 'w').write('a')\n" + READS
+WRITES_THERE = "import only_here\nopen(only_here.__file__, 'a').write('one = 7')\n" + READS
+LOOKS = """
+import os
+def f(x):
+    seen = [name for _, folders, files in os.walk('/tmp') for name in folders + files]
+    return 2 if 'only_here.py' in seen and 'secret' not in seen else seen
+"""
+
+
+def test_an_environment_below_tmp_is_there_to_read_and_nothing_else_of_tmp_is() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        subprocess.run(
+            [sys.executable, "-m", "venv", "--without-pip", f"{folder}/venv"], check=True
+        )
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        sites = Path(folder, "venv", "lib", version, "site-packages")
+        Path(folder, "secret").write_text("s")
+        sites.joinpath("only_here.py").write_text("one = 1")
+        judged = [READS, WRITES_BESIDE, WRITES_THERE, LOOKS]
+        Path(folder, "run.py").write_text(
+            "from rlvr.verifiers.code import Code\n"
+            f"for program in {judged!r}:\n"
+            f"    print(Code()(program, tests={TESTS!r}).status.value)\n"
+        )
+        path = os.pathsep.join([os.path.dirname(TREE.decode()), sysconfig.get_path("purelib")])
+        done = subprocess.run(
+            [f"{folder}/venv/bin/python", f"{folder}/run.py"],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.split() == ["correct", "correct", "forbidden", "correct"], done.stderr
+        assert sites.joinpath("only_here.py").read_text() == "one = 1"
 
 
 def _line(pid: str) -> bytes:
