@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlvr.bench.machine import machine
-from rlvr.policy import DEMO_MODEL
+from rlvr.pretrained import DEMO_MODEL
 
 
 @dataclass(frozen=True)

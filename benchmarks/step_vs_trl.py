@@ -24,7 +24,7 @@ from trl import GRPOConfig, GRPOTrainer
 from rlvr import assemble
 from rlvr.clock import Clock
 from rlvr.job import Job
-from rlvr.policy import DEMO_MODEL
+from rlvr.pretrained import DEMO_MODEL
 from rlvr.tasks.arithmetic import Arithmetic
 
 PROBLEMS, RESPONSES, TOKENS = 32, 8, 60

@@ -32,7 +32,8 @@ from rlvr.bench.memory import peak
 from rlvr.learn import Learner
 from rlvr.loss.clip.dapo import DAPO
 from rlvr.loss.kl import NoKL
-from rlvr.policy import DEMO_MODEL, Model, Optimizer, Policy
+from rlvr.policy import Optimizer, Policy
+from rlvr.pretrained import DEMO_MODEL, Model
 from rlvr.types import Finish, Rollout
 
 HALF = (896, 4864, 24, 14, 2, 151_936)  # Qwen2.5-0.5B

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,9 @@ def resolve(recipe: config.Tree, flags: config.Tree, preset: str | None = None) 
     return Plan(resolved, composition.warnings)
 
 
+WEIGHING = ("budget", "filter", "select", "correct", "aggregate")  # a job's fields of that name
+
+
 @contextmanager
 def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Job]:
     """A job in run directory `folder`, with its workers and engine up; both go down at the end."""
@@ -129,23 +132,10 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
             engine=engine,
             pool=pool,
             shadow=shadow,
-            learner=Learner(
-                policy=policy,
-                rule=stages["clip"],
-                kl=stages["kl"],
-                minibatches=run.minibatches,
-                epochs=run.epochs,
-                tokens_per_part=run.tokens_per_part,
-                temperature=sampler.temperature,
-                entropy_bonus=run.entropy_bonus,
-            ),
-            budget=stages["budget"],
-            filter=stages["filter"],
-            estimator=stages["advantage"],
-            select=stages["select"],
-            correct=stages["correct"],
-            aggregate=stages["aggregate"],
+            learner=_learner(policy, run, stages),
             horizon=run.steps,
+            **{name: stages[name] for name in WEIGHING},
+            estimator=stages["advantage"],
         )
         try:
             found = directory.resume() if resume else None
@@ -155,6 +145,19 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
             yield built
         finally:
             engine.close()
+
+
+def _learner(policy: Policy, run: settings.Run, stages: Mapping[str, Any]) -> Learner:
+    return Learner(
+        policy=policy,
+        rule=stages["clip"],
+        kl=stages["kl"],
+        minibatches=run.minibatches,
+        epochs=run.epochs,
+        tokens_per_part=run.tokens_per_part,
+        temperature=stages["sampler"].temperature,
+        entropy_bonus=run.entropy_bonus,
+    )
 
 
 def stale(run: settings.Run, limits: Limits) -> None:

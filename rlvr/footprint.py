@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from rlvr.loss.chunks import CPU_BYTES, CUDA_BLOCK_BYTES, CUDA_BYTES
-from rlvr.policy import Model
+from rlvr.pretrained import Model
 
 LIBRARIES = 400 << 20  # Python with PyTorch and transformers
 SLACK = 1.2  # of what comes and goes in a step, about a fifth is kept by the C library

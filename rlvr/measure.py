@@ -9,7 +9,8 @@ from typing import Any
 from tqdm import tqdm
 
 from rlvr import config, evaluation, prompts, settings
-from rlvr.policy import Model, Optimizer, Policy
+from rlvr.policy import Optimizer, Policy
+from rlvr.pretrained import Model
 from rlvr.sync import Sync, sentences
 from rlvr.tasks.task import Generated
 from rlvr.types import Answer, Problem

@@ -1,55 +1,26 @@
-"""The model being trained: load, packed forward, backward, optimiser step, LoRA, save."""
+"""The model being trained: packed forward, scores, optimiser step, LoRA, save."""
 
 from __future__ import annotations
 
 import copy
 import json
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlvr import attention
 from rlvr.batch import Part
-from rlvr.errors import SafetyStop, UserError
+from rlvr.errors import SafetyStop
 from rlvr.loss.head import Head, token_logprobs
 from rlvr.loss.model_head import check_head, head_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-DEMO_MODEL = Path(__file__).parent / "demo_model"
-
-
-@dataclass(frozen=True)
-class Model:
-    """Which model, and how it is held."""
-
-    name: str = "demo"  # a folder, a name on the hub, or the embedded demo model
-    dtype: str = "auto"  # of the computation: auto, float32 or bfloat16; auto: bfloat16 on a GPU
-    device: str = "auto"
-    lora_rank: int = 0  # 0 trains every weight
-    lora_alpha: float = 32.0
-    lora_targets: tuple[str, ...] = ("all-linear",)
-    gradient_checkpointing: bool = False
-    trust_remote_code: bool = False  # run Python that comes with the model
-
-    def __post_init__(self) -> None:
-        if self.dtype not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f"dtype is auto, float32 or bfloat16, not '{self.dtype}'")
-        if self.lora_rank < 0:
-            raise ValueError("lora_rank must not be negative")
-
-    @property
-    def path(self) -> str:
-        return str(DEMO_MODEL) if self.name == "demo" else self.name
+from rlvr.pretrained import Model, device_of, load_model, load_tokenizer, no_dropout, with_lora
 
 
 @dataclass(frozen=True)
@@ -85,36 +56,6 @@ class Optimizer:
         return peak * (self.floor + (1 - self.floor) * share)
 
 
-def load_tokenizer(settings: Model) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # bars for shards of one file are noise among ours
-    _check_folder(settings)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            settings.path, trust_remote_code=settings.trust_remote_code
-        )
-    except (OSError, ValueError, KeyError) as error:
-        found = "its tokenizer" if Path(settings.path).exists() else "no such folder, and the hub"
-        raise UserError(f"--model {settings.name}: {found}: {_first_line(error)}") from None
-    if tokenizer.eos_token_id is None:
-        raise UserError(f"--model {settings.name}: its tokenizer has no end-of-sequence token")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def _check_folder(settings: Model) -> None:
-    """UserError where a path was meant and no model is there: the hub would be asked about it else."""
-    name = settings.path
-    if Path(name).exists():
-        if not (Path(name) / "config.json").is_file():
-            raise UserError(f"--model {name}: no model folder, it has no config.json")
-    elif name.startswith((".", "~", "/")) or name.count("/") > 1:
-        raise UserError(f"--model {name}: no such folder")
-
-
 class Policy:
     """The trained model with its optimiser. All gradients come from sums over tokens."""
 
@@ -122,13 +63,17 @@ class Policy:
         self.settings = settings
         self.schedule = optimizer
         self.steps = steps
-        self.device = _device(settings)
+        self.device = device_of(settings)
         bf16 = settings.dtype == "bfloat16" or (
             settings.dtype == "auto" and self.device.type == "cuda"
         )
         self.dtype = torch.bfloat16 if bf16 else torch.float32
         self.tokenizer = load_tokenizer(settings)
-        self.model = self._load_model()
+        # the transformers model itself, and as it is trained: inside a LoRA wrapper or not
+        self.base: Any = load_model(settings, self.dtype)
+        self.model: Any = with_lora(self.base, settings) if settings.lora_rank else self.base
+        no_dropout(self.model)
+        self.model.to(self.device).train()
         with self.compute:  # the check runs the kernel that training will run
             attention.attach(self.base)
         check_head(self.base)
@@ -144,48 +89,6 @@ class Policy:
             eps=optimizer.eps,
             weight_decay=optimizer.weight_decay,
         )
-
-    def _load_model(self) -> Any:
-        from transformers import AutoModelForCausalLM
-
-        # a full fine-tune keeps fp32 master weights: bf16 ones would swallow steps of 1e-6
-        frozen = self.settings.lora_rank > 0
-        try:
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                self.settings.path,
-                dtype=self.dtype if frozen else torch.float32,
-                trust_remote_code=self.settings.trust_remote_code,
-                attn_implementation="sdpa",
-            )
-        except (OSError, ValueError, KeyError) as error:
-            reason = _first_line(error).partition(". ")[0]
-            raise UserError(f"--model {self.settings.name}: {reason}") from None
-        self.base: Any = model  # the transformers model itself, inside a LoRA wrapper or not
-        if self.settings.gradient_checkpointing:
-            checkpoint_layers(model)
-        if frozen:
-            model = self._with_lora(model)
-        _no_dropout(model)
-        return model.to(self.device).train()
-
-    def _with_lora(self, model: Any) -> Any:
-        from peft import LoraConfig, get_peft_model
-
-        targets = self.settings.lora_targets
-        try:
-            with warnings.catch_warnings():  # peft asks by a name that transformers will drop
-                warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-                return get_peft_model(
-                    model,
-                    LoraConfig(
-                        r=self.settings.lora_rank,
-                        lora_alpha=self.settings.lora_alpha,  # type: ignore[arg-type]  # floats too
-                        target_modules=targets[0] if len(targets) == 1 else list(targets),
-                        task_type="CAUSAL_LM",
-                    ),
-                )
-        except ValueError as error:
-            raise UserError(f"--model.lora_targets: {_first_line(error)}") from None
 
     def _default_rate(self) -> float:
         if self.parameters < 10_000_000:
@@ -315,38 +218,3 @@ def _model_tensors(folder: Path) -> dict[str, Tensor]:
     return {
         name: tensor for file in sorted(files) for name, tensor in load_file(folder / file).items()
     }
-
-
-def checkpoint_layers(model: Any) -> None:
-    """Have a transformers model compute its layers again in the backward pass, not keep them."""
-    enable = getattr(model, "activation_checkpointing_enable", None)
-    (enable or model.gradient_checkpointing_enable)()  # its name until transformers 5.22
-
-
-def _device(settings: Model) -> torch.device:
-    if settings.device != "auto":
-        try:
-            device = torch.device(settings.device)
-        except RuntimeError:
-            raise UserError(f"--model.device: no device '{settings.device}'") from None
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise UserError(
-                "--model.device cuda: this machine has no CUDA device (see rlvr doctor)"
-            )
-        return device
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _no_dropout(model: nn.Module) -> None:
-    """The sampler's log-probabilities are those of the model without it: with it every ratio would be noise."""
-    module: Any
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return " ".join(lines[0].split()) if lines else type(error).__name__

@@ -8,7 +8,8 @@ from typing import Any
 
 from rlvr import config, registry
 from rlvr.errors import UserError
-from rlvr.policy import Model, Optimizer
+from rlvr.policy import Optimizer
+from rlvr.pretrained import Model
 
 
 @dataclass(frozen=True)

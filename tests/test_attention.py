@@ -14,9 +14,11 @@ import transformers
 from torch import Tensor
 
 from rlvr import attention
-from rlvr.attention import NAME, Packing, attach, packed_forward
+from rlvr.attention import NAME, attach, packed_forward
 from rlvr.errors import UserError
-from rlvr.policy import DEMO_MODEL, Model, Optimizer, Policy, checkpoint_layers
+from rlvr.packing import Packing
+from rlvr.policy import Optimizer, Policy
+from rlvr.pretrained import DEMO_MODEL, Model, checkpoint_layers
 
 LENGTHS = (9, 1, 13, 7, 12, 1, 3)
 SIZES = {

@@ -12,7 +12,7 @@ import transformers
 from benchmarks import memory
 from rlvr.attention import attach, packed_forward
 from rlvr.footprint import Footprint
-from rlvr.policy import Model, checkpoint_layers
+from rlvr.pretrained import Model, checkpoint_layers
 
 TOKENS = 512
 SIZES: dict[str, Any] = {

@@ -19,7 +19,8 @@ from rlvr.loss import reference
 from rlvr.loss.clip.ppo import PPO
 from rlvr.loss.kl import NoKL
 from rlvr.loss.policy_loss import policy_loss
-from rlvr.policy import DEMO_MODEL, Model, Optimizer, Policy
+from rlvr.policy import Optimizer, Policy
+from rlvr.pretrained import DEMO_MODEL, Model
 from rlvr.types import Finish, Rollout
 
 

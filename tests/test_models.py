@@ -11,7 +11,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlvr.cli import main
-from rlvr.policy import DEMO_MODEL
+from rlvr.pretrained import DEMO_MODEL
 from rlvr.prompts import encode
 from rlvr.types import Problem
 

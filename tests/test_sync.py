@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from rlvr.errors import WEIGHT_SYNC, SafetyStop
-from rlvr.policy import Model, Optimizer, Policy
+from rlvr.policy import Optimizer, Policy
+from rlvr.pretrained import Model
 from rlvr.prompts import encode
 from rlvr.samplers.fingerprint import Fingerprint
 from rlvr.samplers.sampler import Copying

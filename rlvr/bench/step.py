@@ -18,7 +18,8 @@ from rlvr.bench.memory import peak
 from rlvr.loss import reference
 from rlvr.loss.clip.dapo import DAPO
 from rlvr.loss.policy_loss import LossResult, policy_loss
-from rlvr.policy import Model, Optimizer, Policy
+from rlvr.policy import Optimizer, Policy
+from rlvr.pretrained import Model
 
 PROMPT, RESPONSE, RESPONSES = 32, 96, 32  # tokens, tokens, rows
 RULE = DAPO()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from rlvr.policy import DEMO_MODEL
+from rlvr.pretrained import DEMO_MODEL
 
 KEY = "RLVR_TEST_VLLM_KEY"
 

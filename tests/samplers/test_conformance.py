@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from rlvr.errors import UserError
-from rlvr.policy import Model, Optimizer, Policy
+from rlvr.policy import Optimizer, Policy
+from rlvr.pretrained import Model
 from rlvr.samplers.sampler import Engine
 from rlvr.samplers.transformers import Transformers, _truncate
 from rlvr.samplers.vllm import Vllm

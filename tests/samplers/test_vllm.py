@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from rlvr.errors import SafetyStop, UserError
-from rlvr.policy import Model, Optimizer, Policy
+from rlvr.policy import Optimizer, Policy
+from rlvr.pretrained import Model
 from rlvr.samplers import vllm_adapter as adapter
 from rlvr.samplers.vllm import Vllm, share_of
 from rlvr.tasks.arithmetic import Arithmetic

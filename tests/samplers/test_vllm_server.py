@@ -16,7 +16,8 @@ import torch
 from rlvr.batch import rows_of
 from rlvr.errors import UserError
 from rlvr.learn import score
-from rlvr.policy import Model, Optimizer, Policy
+from rlvr.policy import Optimizer, Policy
+from rlvr.pretrained import Model
 from rlvr.prompts import encode
 from rlvr.samplers.server_engine import VllmServerEngine
 from rlvr.samplers.vllm_server import VllmServer
