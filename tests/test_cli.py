@@ -193,6 +193,12 @@ def test_list_names_what_must_exist(capsys) -> None:
         assert name in words
 
 
+def test_the_sampler_computes_in_what_the_model_is_asked_to(capsys) -> None:
+    assert main(["train", "--model.dtype", "bfloat16", "--dry-run"]) == 0
+    sampler = capsys.readouterr().out.split("[sampler]")[1].split("[verifier]")[0]
+    assert 'dtype = "bfloat16"  # derived' in sampler
+
+
 def test_dry_run_shows_origins_and_what_follows(capsys) -> None:
     assert main(["train", "--steps", "7", "--advantage", "drpo", "--dry-run"]) == 0
     out = capsys.readouterr().out
