@@ -24,9 +24,9 @@ def mentions_time(sql: str) -> bool:
     return _MENTION.search(sql) is not None
 
 
-def stop(connection: sqlite3.Connection) -> None:
+def stop(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Give the connection the standing clock. The work is still done by SQLite's own functions, in
-    a second connection.
+    a second connection: returned, to be closed after the first.
     """
     real = sqlite3.connect(":memory:", isolation_level=None)
 
@@ -52,3 +52,4 @@ def stop(connection: sqlite3.Connection) -> None:
         ("current_timestamp", MOMENT),
     ):
         connection.create_function(name, 0, lambda value=value: value, deterministic=True)
+    return real

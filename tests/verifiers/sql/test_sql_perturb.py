@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from sql_cases import build, table
 from rlvr.verifiers.sql import Sql
 from rlvr.verifiers.sql.engines.perturb import perturb
 
+Connect = Callable[[], sqlite3.Connection]
 RULES = """
 CREATE TABLE city (code TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, people INTEGER CHECK (people > 0));
 CREATE TABLE road (a TEXT REFERENCES city, b TEXT REFERENCES city (code), km REAL NOT NULL CHECK (km < 900),
@@ -22,8 +25,16 @@ CREATE VIRTUAL TABLE words USING fts5(body);
 """
 
 
-def filled() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Opens databases in memory; closed when the test ends."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(
+            closing(sqlite3.connect(":memory:", isolation_level=None))
+        )
+
+
+def fill(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.executescript(RULES.replace("CREATE TRIGGER", "-- CREATE TRIGGER"))
     for i in range(20):
         connection.execute("INSERT INTO city VALUES (?, ?, ?)", (f"c{i}", f"City {i}", 10 * i + 5))
@@ -48,8 +59,8 @@ def dump(connection: sqlite3.Connection) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_rules_are_kept(seed: int) -> None:
-    connection = filled()
+def test_rules_are_kept(seed: int, connect: Connect) -> None:
+    connection = fill(connect())
     before = dump(connection)
     perturb(connection, seed)
     assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -73,16 +84,16 @@ def test_rules_are_kept(seed: int) -> None:
     ).fetchone() == (0,)
 
 
-def test_the_same_seed_gives_the_same_copy() -> None:
-    copies = [filled() for _ in range(3)]
+def test_the_same_seed_gives_the_same_copy(connect: Connect) -> None:
+    copies = [fill(connect()) for _ in range(3)]
     for connection, seed in zip(copies, (1, 1, 2), strict=True):
         perturb(connection, seed)
     assert dump(copies[0]) == dump(copies[1])
     assert dump(copies[0]) != dump(copies[2])
 
 
-def test_odd_tables_do_not_stop_it(tmp_path: Path) -> None:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+def test_odd_tables_do_not_stop_it(connect: Connect) -> None:
+    connection = connect()
     connection.executescript(
         'CREATE TABLE "a ""b" ("x y", "select");'
         "CREATE TABLE empty (a);"
@@ -143,10 +154,10 @@ def test_the_constants_of_the_reference_stand_in_the_copies(
     assert Sql(perturb=2)(reference, reference, database=shops[0]).correct
 
 
-def test_constants_are_planted_within_the_rules() -> None:
+def test_constants_are_planted_within_the_rules(connect: Connect) -> None:
     plant = [("name", "City 1"), ("km", 950.0), ("stars", 77), ("opened", 1800), ("code", "c3")]
     for seed in range(6):
-        connection = filled()
+        connection = fill(connect())
         perturb(connection, seed, plant)
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -53,6 +53,12 @@ class Opened:
     connection: sqlite3.Connection
     bytes: int
     refused: list[str] = field(default_factory=list)
+    clock: sqlite3.Connection | None = None  # does the work of its time functions
+
+    def close(self) -> None:
+        self.connection.close()
+        if self.clock is not None:
+            self.clock.close()
 
 
 class Sqlite:
@@ -83,7 +89,7 @@ class Sqlite:
 
     def _close_all(self) -> None:
         while self._open:
-            self._open.popitem()[1].connection.close()
+            self._open.popitem()[1].close()
 
     def _opened(self, job: Job) -> Opened:
         path = Path(job.target)
@@ -99,7 +105,7 @@ class Sqlite:
         while (
             len(self._open) > 1 and sum(entry.bytes for entry in self._open.values()) > KEPT_BYTES
         ):
-            self._open.popitem(last=False)[1].connection.close()
+            self._open.popitem(last=False)[1].close()
         return self._open[key]
 
     def _connect(self, path: Path, job: Job, timed: bool) -> Opened:
@@ -108,6 +114,7 @@ class Sqlite:
             raise Refused("database", f"{path.name}: too large to apply its write-ahead log")
         if large and job.perturb is not None:
             raise Refused("unsupported", f"{path.name}: too large to perturb")
+        image = b""
         if large:
             snapshot.check_journal(path)
             uri = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
@@ -115,13 +122,17 @@ class Sqlite:
         else:
             image = snapshot.read(path)
             connection, held = sqlite3.connect(":memory:", isolation_level=None), len(image)
+        opened = Opened(connection, held + CACHE_BYTES)
+        try:
             if image:
                 connection.deserialize(image)
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if job.perturb is not None:
-            perturb(connection, job.perturb, job.plant)
-        opened = Opened(connection, held + CACHE_BYTES)
-        self._guard(opened, timed)
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if job.perturb is not None:
+                perturb(connection, job.perturb, job.plant)
+            self._guard(opened, timed)
+        except BaseException:
+            opened.close()
+            raise
         return opened
 
     def _guard(self, opened: Opened, timed: bool) -> None:
@@ -137,7 +148,7 @@ class Sqlite:
             connection.execute(f"PRAGMA {pragma}").fetchall()
         _touch_virtual(connection)
         if timed:
-            clock.stop(connection)
+            opened.clock = clock.stop(connection)
         if sys.version_info >= (3, 12):
             connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
         for limit, value in _LIMITS.items():
