@@ -1,8 +1,8 @@
 """How much memory a run takes, from its settings alone: the arithmetic behind `--dry-run`.
 
-Compared with measured peaks on a CPU (`benchmarks/memory.py`); on a GPU it is the same arithmetic
-without the libraries and was never compared. Not covered: prompts, experts of a mixture, vLLM, the
-processes that judge.
+Compared with measured peaks on a CPU (`benchmarks/memory.py`) and with one update in bfloat16 on an
+H200. On a GPU it is what PyTorch hands out, without libraries and fragments. Not covered: prompts,
+experts of a mixture, vLLM, the processes that judge.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rlvr.loss.chunks import CPU_BYTES, CUDA_BLOCK_BYTES, CUDA_BYTES
 from rlvr.pretrained import Model
 
 LIBRARIES = 400 << 20  # Python with PyTorch and transformers
+CUDA_LIBRARIES = 360 << 20  # more where this PyTorch was built for GPUs, used or not
 SLACK = 1.2  # of what comes and goes in a step, about a fifth is kept by the C library
 LORA_SLACK = 1.5  # an adapted layer makes its output three times over: measured, not derived
 AGAIN = 3  # layers' worth that are held while one is computed again: measured, not derived
@@ -79,36 +80,41 @@ class Footprint:
         of_weight = 2 if narrow and lora else 4
         copies = 2 if reference and not lora else 1
         shape: Any = model.config
-        layer, made = _layer(model, shape)
+        layer, made = _layer(model, shape, 2 if narrow else 4)
         kept = tokens * shape.num_hidden_layers * layer
         if settings.gradient_checkpointing:
-            kept = tokens * (shape.num_hidden_layers * shape.hidden_size + AGAIN * layer)
+            kept = tokens * (4 * shape.num_hidden_layers * shape.hidden_size + AGAIN * layer)
         width = shape.vocab_size * shape.hidden_size
         heads, size = _keys(shape)
         cache = 2 * rows * columns * shape.num_hidden_layers * heads * size
         return cls(
             parameters=count,
-            libraries=0 if cuda else LIBRARIES,
+            libraries=0 if cuda else LIBRARIES + bool(torch.version.cuda) * CUDA_LIBRARIES,
             weights=count * of_weight * copies + (trained * 4 if lora else 0),
             optimizer=8 * trained,
             gradients=4 * trained,
-            activations=4 * (kept + tokens * made),
+            activations=kept + tokens * made,
             head=(CUDA_BYTES + CUDA_BLOCK_BYTES if cuda else CPU_BYTES)
             + (0 if lora else 4 * width),
             sampling=(2 if narrow else 4) * cache + 4 * 4 * rows * shape.vocab_size,
-            slack=LORA_SLACK if lora else SLACK,
+            slack=LORA_SLACK if lora else 1.0 if cuda else SLACK,
         )
 
 
-def _layer(model: nn.Module, shape: Any) -> tuple[int, int]:
-    """Numbers a token that a layer keeps for its backward pass, and that this pass makes."""
+def _layer(model: nn.Module, shape: Any, of_product: int) -> tuple[int, int]:
+    """Bytes a token that a layer keeps for its backward pass, and that this pass makes.
+
+    What products give has `of_product` bytes a number; norms and the stream between layers stay float32.
+    """
     hidden, between = shape.hidden_size, getattr(shape, "intermediate_size", 4 * shape.hidden_size)
     heads, size = _keys(shape)
     keys, queries = heads * size, shape.num_attention_heads * size
     normed = any("q_norm" in name for name, _ in model.named_parameters())
-    # two norms: in, scaled, out; queries and output as computed and as padded; keys and values
-    attention = 6 * hidden + 3 * queries + 2 * keys + (2 * (queries + keys) if normed else 0)
-    return attention + 4 * between, 2 * hidden + 4 * between  # gate, its activation, up, product
+    # two norms: in, scaled, out; norms of queries and keys
+    exact = 6 * hidden + (2 * (queries + keys) if normed else 0)
+    # queries and output as computed and as padded; keys and values; gate, its activation, up, product
+    products = 3 * queries + 2 * keys + 4 * between
+    return 4 * exact + of_product * products, 4 * 2 * hidden + of_product * 4 * between
 
 
 def _keys(shape: Any) -> tuple[int, int]:

@@ -92,3 +92,23 @@ def test_the_peak_of_a_run_is_what_the_dry_run_says(tmp_path: Path) -> None:
     memory.make(case, tmp_path / "model")
     words = memory.command(case, tmp_path / "model", tmp_path / "run")
     assert memory.estimate(words) == pytest.approx(memory.measure(words), rel=0.25)
+
+
+def test_an_update_measured_on_an_h200_is_what_is_said() -> None:
+    """0.5 B parameters in bfloat16, parts of 16384 tokens: 31068 MiB beside weights and moments."""
+    config = transformers.Qwen2Config(
+        vocab_size=151_936,
+        hidden_size=896,
+        intermediate_size=4864,
+        num_hidden_layers=24,
+        num_attention_heads=14,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    with torch.device("meta"):
+        empty = transformers.AutoModelForCausalLM.from_config(config)
+    said = Footprint.of(
+        empty, Model(device="cuda"), tokens=16_384, rows=64, columns=1152, reference=False
+    )
+    update = said.gradients + said.slack * (said.activations + said.head)
+    assert update == pytest.approx(31_068 * 2**20, rel=0.05)
