@@ -37,4 +37,8 @@ loss 4096 896
 loss 16384 3584
 part update_gpu "$python" benchmarks/update_vs_trl.py
 part step_gpu "$python" benchmarks/step_head.py
+for sleep in 0 1 2; do # with vLLM installed: the demo through its engine, checked at every sync
+    part "vllm_gpu_sleep_$sleep" "$python" -m rlvr train --sampler vllm --sampler.sleep $sleep --steps 8 --out "$(mktemp -d)/run"
+done
+part sampler_gpu "$python" -m rlvr train --steps 8 --out "$(mktemp -d)/run"
 state gpu_state_after
