@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +14,19 @@ from rlvr.cli import main
 
 
 @pytest.mark.slow
-def test_loss(capsys: pytest.CaptureFixture[str]) -> None:
+def test_loss(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer that fails costs its own row and no more."""
+    (tmp_path / "trl.py").write_text("raise ImportError('not for this torch')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     sizes = ["--rows", "64", "--width", "16", "--vocabulary", "301"]
     assert main(["bench", "loss", *sizes, "--rounds", "1", "--json", "--device", "cpu"]) == 0
     found = json.loads(capsys.readouterr().out)
-    rows = {(row["contestant"], row["keep"]): row for row in found["rows"]}
+    (failed,) = (row for row in found["rows"] if "failed" in row)
+    assert failed == {"contestant": "trl", "failed": "trl ended with exit code 1, see above"}
+    rows = {(row["contestant"], row["keep"]): row for row in found["rows"] if row != failed}
     assert {("rlvr", 1.0), ("naive", 1.0), ("rlvr two-pass", 1.0), ("rlvr", 0.2)} <= set(rows)
     assert all(row["seconds"] > 0 for row in rows.values())
     assert rows["naive", 1.0]["time_to_naive"] == 1
