@@ -71,9 +71,6 @@ def resolve(recipe: config.Tree, flags: config.Tree, preset: str | None = None) 
     return Plan(resolved, composition.warnings)
 
 
-WEIGHING = ("budget", "filter", "select", "correct", "aggregate")  # a job's fields of that name
-
-
 @contextmanager
 def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Job]:
     """A job in run directory `folder`, with its workers and engine up; both go down at the end."""
@@ -133,9 +130,13 @@ def job(resolved: config.Resolved, folder: Path, *, resume: bool) -> Iterator[Jo
             pool=pool,
             shadow=shadow,
             learner=_learner(policy, run, stages),
-            horizon=run.steps,
-            **{name: stages[name] for name in WEIGHING},
+            budget=stages["budget"],
+            filter=stages["filter"],
             estimator=stages["advantage"],
+            select=stages["select"],
+            correct=stages["correct"],
+            aggregate=stages["aggregate"],
+            horizon=run.steps,
         )
         try:
             found = directory.resume() if resume else None
